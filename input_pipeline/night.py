@@ -1,0 +1,243 @@
+"""One recorded night, and the manifest that lists the nights of a study.
+
+A manifest is a CSV file with one row a night and the columns of `COLUMNS`; only `REQUIRED` must be there. Paths
+are relative to the manifest. Clock cells: see `Night`.
+"""
+
+import csv
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_csv
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night of one subject: where its files are and how its two clocks relate.
+
+    `video_start` is the naive local clock time of the video's first moment; None means that the readers take it from
+    the video's file name or container. The clock of the PSG is the reference:
+
+        psg_time = video_time + sync_offset_s + sync_drift_ppm * 1e-6 * (seconds since the video began)
+
+    so a positive offset means that the video's clock is behind that of the PSG.
+    """
+
+    night_id: str
+    subject_id: str
+    video: Path | None
+    """None: a night without video, good for an EEG teacher alone."""
+    psg: Path
+    hypnogram: Path | None = None
+    """None: the stages are annotations in the PSG."""
+    psg_channel: str = ""
+    """EEG channel to read; empty takes the first of the usual central channels that is there."""
+    ahi: float | None = None
+    """Apnoea-hypopnoea index, events an hour."""
+    age: float | None = None
+    sex: str = ""
+    video_start: datetime | None = None
+    sync_offset_s: float = 0.0
+    sync_drift_ppm: float = 0.0
+    hypnogram_scheme: str = ""
+    """Name of the integer scheme of a hypnogram file that holds numbers (`readers.hypnogram.SCHEMES`)."""
+
+
+REQUIRED = ("night_id", "subject_id", "psg")
+"""Columns a manifest must have."""
+
+_PATHS = ("video", "psg", "hypnogram")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # safe as a file name and as a key
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("1 to 80 letters, digits, '.', '_' or '-'")
+    return text
+
+
+def _number(least: float, most: float, default: float | None) -> Callable[[str], float | None]:
+    def parse(text: str) -> float | None:
+        if not text:
+            return default
+        expected = f"a number from {least:g} to {most:g}"
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(expected) from None
+        if not (math.isfinite(value) and least <= value <= most):
+            raise ValueError(expected)
+        return value
+
+    return parse
+
+
+def _sex(text: str) -> str:
+    value = text.upper()[:1]
+    if text.upper() not in ("", "M", "F", "MALE", "FEMALE"):
+        raise ValueError("M, F or nothing")
+    return value
+
+
+def _clock(text: str) -> datetime | None:
+    if not text:
+        return None
+    expected = "a local date and time such as 2024-01-31T22:15:03.250"
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    if value.tzinfo is not None:
+        raise ValueError(f"{expected}, without a time zone")
+    if ":" not in text:
+        raise ValueError(expected)
+    return value
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "night_id": _name,
+    "subject_id": _name,
+    "video": str,
+    "psg": str,
+    "hypnogram": str,
+    "psg_channel": str,
+    "ahi": _number(0, 300, None),
+    "age": _number(0, 130, None),
+    "sex": _sex,
+    "video_start": _clock,
+    "sync_offset_s": _number(-86400, 86400, 0.0),
+    "sync_drift_ppm": _number(-10000, 10000, 0.0),
+    "hypnogram_scheme": str,
+}
+
+COLUMNS = tuple(_PARSERS)
+"""All columns a manifest may have, in the order they are written."""
+
+
+def parse_manifest(path: str | os.PathLike) -> tuple[list[Night], list[str]]:
+    """Reads as many nights as can be read.
+
+    Returns:
+        the nights whose rows are right, and one line for each thing that is wrong in the other rows.
+
+    Raises:
+        UserError: the file cannot be read as a manifest at all (missing, not text, wrong columns, no rows).
+    """
+    path = Path(path)
+    try:
+        # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except FileNotFoundError:
+        raise UserError(f"manifest {path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"manifest {path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"manifest {path}: not a CSV text file in UTF-8") from None
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    if not rows:
+        raise UserError(f"manifest {path}: empty; expected a header with {', '.join(REQUIRED)}")
+    header = rows[0][1]
+    _check_header(path, header)
+    if len(rows) == 1:
+        raise UserError(f"manifest {path}: a header but no nights")
+    nights: list[Night] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    for line, cells in rows[1:]:
+        values, wrong = _parse_row(path, line, header, cells)
+        night_id = values.get("night_id")
+        if night_id in seen:
+            wrong.append(
+                f"manifest {path}, line {line}, column night_id: {night_id!r} is also on line "
+                f"{seen[night_id]}; expected one row a night"
+            )
+        elif night_id:
+            seen[night_id] = line
+        problems += wrong
+        if not wrong:
+            nights.append(Night(**values))
+    return nights, problems
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        raise UserError(f"manifest {path}: columns are separated by ';' or tabs, expected commas")
+    for column in header:
+        if column not in COLUMNS:
+            near = difflib.get_close_matches(column.lower(), COLUMNS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(COLUMNS)}"
+            raise UserError(f"manifest {path}, line 1: unknown column {column!r}; {hint}")
+        if header.count(column) > 1:
+            raise UserError(f"manifest {path}, line 1: column {column!r} is there twice")
+    for column in REQUIRED:
+        if column not in header:
+            found = ", ".join(header)
+            raise UserError(f"manifest {path}, line 1: no column {column!r}; found {found}")
+
+
+def _parse_row(
+    path: Path, line: int, header: list[str], cells: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    where = f"manifest {path}, line {line}"
+    if len(cells) != len(header):
+        return {}, [f"{where}: {len(cells)} cells, expected {len(header)} as in the header"]
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for column, parse in _PARSERS.items():
+        text = cells[header.index(column)] if column in header else ""
+        try:
+            if column in REQUIRED and not text:
+                raise ValueError("a value")
+            values[column] = parse(text)
+        except ValueError as error:
+            problems.append(f"{where}, column {column}: found {text!r}, expected {error}")
+    for column in _PATHS:
+        text = values.get(column)
+        values[column] = path.parent / text if text else None
+        if text and not values[column].is_file():
+            # The path itself is not shown: names of clinical videos carry the patient's id.
+            night = values.get("night_id", "?")
+            found = "a folder" if values[column].is_dir() else "no such file"
+            problems.append(f"{where}, column {column} (night {night}): {found}; expected a file")
+    return values, problems
+
+
+def read_manifest(path: str | os.PathLike) -> list[Night]:
+    """Reads the nights of a manifest and checks every cell and that every file is there.
+
+    Raises:
+        UserError: one line that names the row and the column, what was found and what was expected.
+    """
+    nights, problems = parse_manifest(path)
+    if problems:
+        more = len(problems) - 1
+        others = f" (and {more} more; `python -m input_pipeline.inspect` lists them)" if more else ""
+        raise UserError(problems[0] + others)
+    return nights
+
+
+def write_manifest(path: str | os.PathLike, nights: list[Night]) -> None:
+    """Writes `nights`, whole or not at all; files below the manifest's folder are named relative to it."""
+    folder = Path(path).resolve().parent
+
+    def cell(value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, Path):
+            absolute = value.resolve()
+            below = absolute.is_relative_to(folder)
+            return absolute.relative_to(folder).as_posix() if below else str(absolute)
+        return value.isoformat() if isinstance(value, datetime) else str(value)
+
+    rows = [[cell(getattr(night, column)) for column in COLUMNS] for night in nights]
+    write_csv(path, list(COLUMNS), rows)
