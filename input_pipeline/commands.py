@@ -12,7 +12,6 @@ from input_pipeline.errors import UserError
 
 def _fail(message: str, code: int) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    # Threads of readers and checkpoints may still hold the interpreter; the user has seen the last word.
     raise SystemExit(code)
 
 

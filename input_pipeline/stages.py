@@ -21,7 +21,7 @@ VIEWS: dict[int, tuple[tuple[str, ...], tuple[int, ...]]] = {
 """Number of classes -> (class names, class of each stage)."""
 
 AHI_GROUPS = ("normal", "mild", "moderate", "severe")
-"""Apnoea severity by AHI (events an hour): < 5, 5 to < 15, 15 to 30, > 30 (paper, caption of Fig. 8)."""
+"""Apnoea severity by AHI, events an hour: < 5, 5 to < 15, 15 to 30, > 30 (paper, Fig. 8)."""
 
 
 def ahi_group(ahi: float) -> int:

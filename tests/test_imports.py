@@ -1,0 +1,60 @@
+"""Imports are light: no TensorFlow anywhere, and no device is touched before a command asks."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def modules(package: str) -> dict[str, Path]:
+    """Name and file of every module of a package, found on disk without importing any."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files]
+    return {name.removesuffix(".__init__"): file for name, file in zip(names, files, strict=True)}
+
+
+IMPORT_ALL = """
+import importlib, sys
+for name in {names!r}:
+    importlib.import_module(name)
+assert "tensorflow" not in sys.modules, "TensorFlow was imported"
+if {package!r} == "input_pipeline":
+    assert "sacd_jax" not in sys.modules, "input_pipeline imported sacd_jax"
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "an import started a JAX backend"
+"""
+
+
+@pytest.mark.parametrize("package", ["sacd_jax", "input_pipeline"])
+def test_importing_every_module_is_light(run_python, package: str) -> None:
+    names = list(modules(package))
+    assert len(names) > 5
+    run_python(IMPORT_ALL.format(names=names, package=package))
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level packages that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("package", ["sacd_jax", "input_pipeline", "configs"])
+def test_no_module_imports_what_its_room_may_not(package: str) -> None:
+    forbidden = {"tensorflow", "torch", "pickle"}
+    if package == "input_pipeline":
+        forbidden |= {"sacd_jax", "jax", "flax"}
+    wrong = {name: imported(file) & forbidden for name, file in modules(package).items()}
+    assert {name: found for name, found in wrong.items() if found} == {}
+
+
+def test_tensorflow_is_not_installed() -> None:
+    """No requirement brings it: every test that passes here passes without it."""
+    assert importlib.util.find_spec("tensorflow") is None
