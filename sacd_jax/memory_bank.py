@@ -1,0 +1,94 @@
+"""Memory bank: a ring buffer of feature vectors with labels, as a pytree (paper IV-C, Eq. 13)."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from sacd_jax.objectives.losses import l2_normalise
+
+EMPTY = -1
+"""Label of a slot that holds nothing."""
+
+
+@struct.dataclass
+class MemoryBank:
+    """The newest rows that were pushed.
+
+    Attributes:
+        features: rows, float32.
+        labels: their classes, `EMPTY` in slots never filled.
+        cursor: slot of the next push, int32.
+    """
+
+    features: Float[Array, "size dim"]
+    labels: Int[Array, " size"]
+    cursor: Int[Array, ""]
+
+
+def empty(size: int, dim: int) -> MemoryBank:
+    """A bank of `size` empty slots for vectors of width `dim`."""
+    return MemoryBank(
+        features=jnp.zeros((size, dim), jnp.float32),
+        labels=jnp.full((size,), EMPTY, jnp.int32),
+        cursor=jnp.zeros((), jnp.int32),
+    )
+
+
+def push(
+    bank: MemoryBank, features: Float[Array, "batch dim"], labels: Int[Array, " batch"]
+) -> MemoryBank:
+    """Stores a batch, first row first; the bank keeps the newest `size` rows for any batch size.
+
+    Rows with a label below 0 (padding, unknown stage) are left out and take no slot: they get an
+    address past the end, which the scatter drops. So the shapes stay static, and clips without
+    a stage do not crowd out ones that can be negatives.
+    """
+    size = bank.labels.shape[0]
+    known = labels >= 0
+    rank = jnp.cumsum(known) - 1
+    count = known.sum()
+    stored = known & (rank >= count - size)
+    slot = jnp.where(stored, (bank.cursor + rank) % size, size)
+    return MemoryBank(
+        features=bank.features.at[slot].set(
+            jax.lax.stop_gradient(features).astype(jnp.float32), mode="drop"
+        ),
+        labels=bank.labels.at[slot].set(labels.astype(jnp.int32), mode="drop"),
+        cursor=((bank.cursor + count) % size).astype(jnp.int32),
+    )
+
+
+def hardest(
+    bank: MemoryBank,
+    anchors: Float[Array, "batch dim"],
+    anchor_labels: Int[Array, " batch"],
+    k: int,
+    extra: tuple[Float[Array, "extra dim"], Int[Array, " extra"]] | None = None,
+) -> tuple[Float[Array, "batch k"], Bool[Array, "batch k"]]:
+    """The k rows of another class that are most similar (cosine) to each anchor.
+
+    Args:
+        anchors: vectors to find negatives for.
+        anchor_labels: their classes; an anchor below 0 has no negatives.
+        k: number of negatives; fewer columns come back when there are fewer candidates.
+        extra: more candidates and their labels (below 0: not a candidate), such as the batch.
+            They carry gradients, the bank's rows do not.
+
+    Returns:
+        Cosines, hardest first, and which of them are true negatives.
+    """
+    candidates = l2_normalise(jax.lax.stop_gradient(bank.features))
+    labels = bank.labels
+    if extra is not None:
+        candidates = jnp.concatenate([candidates, l2_normalise(extra[0])])
+        labels = jnp.concatenate([labels, extra[1].astype(jnp.int32)])
+    cosine = l2_normalise(anchors) @ candidates.T
+    negative = (labels >= 0) & (labels != anchor_labels[:, None]) & (anchor_labels[:, None] >= 0)
+    # Chosen by a copy without gradient, then taken from the matrix that has one.
+    ranked = jax.lax.stop_gradient(jnp.where(negative, cosine, -jnp.inf))
+    _, chosen = jax.lax.top_k(ranked, min(k, labels.shape[0]))
+    return (
+        jnp.take_along_axis(cosine, chosen, axis=1),
+        jnp.take_along_axis(negative, chosen, axis=1),
+    )

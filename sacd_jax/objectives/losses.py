@@ -1,0 +1,147 @@
+"""Formulas that several objectives share. Masked rows neither count nor get a gradient.
+
+Values follow the reference repositories; epsilons are theirs. Everything is float32 inside.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from input_pipeline.errors import UserError
+
+JsdVariant = Literal["js", "jeffreys"]
+
+
+def masked_mean(
+    values: Float[Array, "*shape"], mask: Bool[Array, "*shape"] | None, axis: int | None = None
+) -> Float[Array, "..."]:
+    """Mean of the values whose mask is True; 0 where there is none."""
+    if mask is None:
+        return jnp.mean(values, axis=axis)
+    total = jnp.sum(jnp.where(mask, values, 0.0), axis=axis)
+    return total / jnp.maximum(jnp.sum(mask, axis=axis), 1)
+
+
+def l2_normalise(vectors: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+    """Vectors of length 1, in float32; a zero vector stays zero and gets no gradient."""
+    vectors = vectors.astype(jnp.float32)
+    square = jnp.sum(vectors**2, axis=-1, keepdims=True)
+    nonzero = square > 1e-24
+    return jnp.where(nonzero, vectors * jax.lax.rsqrt(jnp.where(nonzero, square, 1.0)), 0.0)
+
+
+def squared_distances(
+    first: Float[Array, "*batch n dim"], second: Float[Array, "*batch m dim"]
+) -> Float[Array, "*batch n m"]:
+    """Squared Euclidean distance of every pair of rows; exactly 0 for equal rows."""
+    difference = first[..., :, None, :] - second[..., None, :, :]
+    return jnp.sum(difference.astype(jnp.float32) ** 2, axis=-1)
+
+
+def smooth_l1(difference: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Half the square up to 1, then the absolute value less a half (Huber, beta = 1)."""
+    size = jnp.abs(difference)
+    return jnp.where(size < 1.0, 0.5 * difference**2, size - 0.5)
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    mask: Bool[Array, " batch"] | None = None,
+    class_weights: Float[Array, " classes"] | None = None,
+) -> Float[Array, ""]:
+    """Cross-entropy, averaged as PyTorch does: sum of w_y * loss over sum of w_y.
+
+    Args:
+        labels: class of each row; rows below 0 do not count.
+        mask: rows that count (with a label).
+        class_weights: factor of each class; None for 1.
+    """
+    known = labels >= 0 if mask is None else mask & (labels >= 0)
+    label = jnp.where(known, labels, 0)
+    log_probability = jax.nn.log_softmax(logits.astype(jnp.float32))
+    loss = -jnp.take_along_axis(log_probability, label[:, None], axis=-1)[:, 0]
+    weight = jnp.ones_like(loss) if class_weights is None else jnp.asarray(class_weights)[label]
+    weight = jnp.where(known, weight, 0.0)
+    total = weight.sum()
+    return jnp.sum(jnp.where(known, weight * loss, 0.0)) / jnp.where(total > 0, total, 1.0)
+
+
+def class_aware_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
+    """AttnSleep's class weights from the class counts of the training data (utils/util.py).
+
+    round(max(ln(mu_k N / n_k), 1) mu_k, 2) with mu = (1.5, 2, 1.5, 1, 1.5) / 5 for
+    W, N1, N2, N3, REM. A class that is absent counts as one clip.
+
+    Raises:
+        UserError: not five classes.
+    """
+    if len(counts) != 5:
+        raise UserError(
+            f"class-aware weights are given for 5 sleep stages, the data has {len(counts)} classes"
+        )
+    mu = np.array([1.5, 2.0, 1.5, 1.0, 1.5]) / 5
+    counts = np.maximum(np.asarray(counts, np.float64), 1)
+    score = np.log(mu * counts.sum() / counts)
+    return np.round(np.maximum(score, 1.0) * mu, 2).astype(np.float32)
+
+
+def jsd(
+    first: Float[Array, "batch classes"],
+    second: Float[Array, "batch classes"],
+    mask: Bool[Array, " batch"] | None = None,
+    variant: JsdVariant = "js",
+) -> Float[Array, ""]:
+    """Divergence of two classifiers' softmax distributions, natural log, mean over the batch.
+
+    `js` is the Jensen-Shannon divergence, in [0, ln 2] (paper Eq. 4). `jeffreys` is what the CCL
+    code calls JSD: half the two Kullback-Leibler divergences, 1e-10 inside the logarithms
+    (yanbeic/CCL, loss).
+
+    Args:
+        first: logits.
+        second: logits.
+    """
+    log_p = jax.nn.log_softmax(first.astype(jnp.float32))
+    log_q = jax.nn.log_softmax(second.astype(jnp.float32))
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    if variant == "js":
+        log_m = jnp.logaddexp(log_p, log_q) - jnp.log(2.0)
+        rows = p * (log_p - log_m) + q * (log_q - log_m)
+    else:
+        # log(p/q + 1e-10) without the overflow of p/q.
+        rows = p * jnp.logaddexp(log_p - log_q, jnp.log(1e-10))
+        rows += q * jnp.logaddexp(log_q - log_p, jnp.log(1e-10))
+    return masked_mean(0.5 * rows.sum(axis=-1), mask)
+
+
+def grouped(
+    rows: Array, mask: Bool[Array, " batch"], group: int | Literal["global"]
+) -> tuple[Array, Bool[Array, "groups size"]]:
+    """Cuts a batch into groups for a loss on relations, the last one filled up with masked rows.
+
+    Args:
+        rows: array [batch, ...].
+        group: clips of a group, or "global" for one group of all.
+
+    Returns:
+        The rows [groups, size, ...] and the mask [groups, size].
+    """
+    batch = rows.shape[0]
+    size = batch if group == "global" else min(group, batch)
+    missing = -batch % size
+    if missing:
+        rows = jnp.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
+        mask = jnp.pad(mask, (0, missing))
+    return rows.reshape(-1, size, *rows.shape[1:]), mask.reshape(-1, size)
+
+
+def mean_over_groups(
+    losses: Float[Array, " groups"], mask: Bool[Array, "groups size"]
+) -> Float[Array, ""]:
+    """Mean of the groups' losses, each counting by its participating rows."""
+    count = mask.sum(axis=1)
+    return jnp.sum(losses * count) / jnp.maximum(count.sum(), 1)

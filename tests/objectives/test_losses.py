@@ -1,0 +1,110 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from input_pipeline.errors import UserError
+from sacd_jax.objectives import losses
+from tests.objectives.vectors import EVERY, STUDENT, STUDENT_LOGITS, TEACHER_LOGITS
+
+ABS = {"rtol": 0, "atol": 1e-5}
+
+
+def test_cross_entropy_golden():
+    loss = losses.cross_entropy(STUDENT_LOGITS, jnp.array([0, 1, 2, 3, 4, 0]))
+    np.testing.assert_allclose(loss, 1.93713093, **ABS)
+
+
+def test_cross_entropy_averages_by_class_weight():
+    labels = jnp.array([0, 1, 1, -1, 4, 2])
+    mask = jnp.array([True, True, True, True, True, False])
+    weights = jnp.array([1.0, 2.0, 0.5, 1.0, 3.0])
+    log_p = np.asarray(jax.nn.log_softmax(STUDENT_LOGITS))
+    kept = [(0, 0, 1.0), (1, 1, 2.0), (2, 1, 2.0), (4, 4, 3.0)]
+    expected = -sum(w * log_p[i, y] for i, y, w in kept) / sum(w for *_, w in kept)
+    loss = losses.cross_entropy(STUDENT_LOGITS, labels, mask, weights)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_cross_entropy_without_a_row():
+    value, grad = jax.value_and_grad(losses.cross_entropy)(STUDENT_LOGITS, jnp.full(6, -1))
+    assert value == 0
+    np.testing.assert_array_equal(grad, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((55878, 5909, 40522, 20237, 12290), (0.30, 0.88, 0.30, 0.20, 0.36)),
+        ((8285, 2804, 17799, 5703, 7717), (0.30, 0.72, 0.30, 0.20, 0.30)),
+        ((65951, 21522, 69132, 13039, 25835), (0.30, 0.52, 0.30, 0.22, 0.30)),
+        ((46319, 10304, 142125, 60153, 65953), (0.30, 1.01, 0.30, 0.20, 0.30)),
+    ],
+)
+def test_class_aware_weights_golden(counts, expected):
+    np.testing.assert_allclose(losses.class_aware_weights(np.array(counts)), expected, atol=1e-6)
+
+
+def test_class_aware_weights_are_for_sleep():
+    with pytest.raises(UserError, match="the data has 51 classes"):
+        losses.class_aware_weights(np.ones(51, int))
+
+
+@pytest.mark.parametrize(("variant", "expected"), [("js", 0.20211030), ("jeffreys", 0.99759531)])
+def test_jsd_golden(variant, expected):
+    loss = losses.jsd(STUDENT_LOGITS, TEACHER_LOGITS, variant=variant)
+    np.testing.assert_allclose(loss, expected, **ABS)
+    mirrored = losses.jsd(TEACHER_LOGITS, STUDENT_LOGITS, variant=variant)
+    np.testing.assert_allclose(loss, mirrored, rtol=1e-5)
+
+
+def test_jsd_bounds():
+    certain = jnp.array([[400.0, 0, 0]])
+    opposite = jnp.array([[0, 400.0, 0]])
+    for variant in ("js", "jeffreys"):
+        assert abs(losses.jsd(certain, certain, variant=variant)) < 1e-6
+        grad = jax.grad(losses.jsd)(certain, opposite, None, variant)
+        assert np.isfinite(grad).all()
+    np.testing.assert_allclose(losses.jsd(certain, opposite), np.log(2), rtol=1e-6)
+    assert losses.jsd(certain, opposite, variant="jeffreys") > 100
+
+
+@pytest.mark.parametrize("variant", ["js", "jeffreys"])
+def test_jsd_leaves_masked_rows_out(variant):
+    mask = EVERY.at[jnp.array([1, 4])].set(False)
+    kept = np.array([0, 2, 3, 5])
+    value, grad = jax.value_and_grad(losses.jsd)(STUDENT_LOGITS, TEACHER_LOGITS, mask, variant)
+    expected = losses.jsd(STUDENT_LOGITS[kept], TEACHER_LOGITS[kept], variant=variant)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_array_equal(grad[jnp.array([1, 4])], 0)
+    check_grads(
+        lambda x: losses.jsd(x, TEACHER_LOGITS, mask, variant), (STUDENT_LOGITS,), 1, ["rev"]
+    )
+
+
+def test_normalising_a_zero_vector():
+    value, grad = jax.value_and_grad(lambda x: losses.l2_normalise(x).sum())(jnp.zeros((2, 3)))
+    assert value == 0
+    np.testing.assert_array_equal(grad, 0)
+    check_grads(lambda x: losses.l2_normalise(x)[:, 0], (STUDENT,), 1, ["rev"])
+
+
+def test_smooth_l1_meets_at_one():
+    check_grads(losses.smooth_l1, (jnp.array([-2.0, -0.5, 0.25, 0.9, 1.1, 3.0]),), 1, ["rev"])
+    np.testing.assert_allclose(losses.smooth_l1(jnp.array([0.5, -1.0, 2.0])), [0.125, 0.5, 1.5])
+
+
+@pytest.mark.parametrize(("batch", "group", "groups"), [(8, 4, 2), (10, 4, 3), (3, 4, 1)])
+def test_groups_fill_up_with_masked_rows(batch, group, groups):
+    rows = jnp.arange(batch * 2.0).reshape(batch, 2) + 1
+    cut, mask = losses.grouped(rows, jnp.ones(batch, bool), group)
+    assert cut.shape[0] == groups
+    assert int(mask.sum()) == batch
+    np.testing.assert_array_equal(cut.reshape(-1, 2)[mask.reshape(-1)], rows)
+    whole, whole_mask = losses.grouped(rows, jnp.ones(batch, bool), "global")
+    assert whole.shape == (1, batch, 2)
+    assert whole_mask.all()
+    counted = losses.mean_over_groups(jnp.arange(float(groups)), mask)
+    expected = np.average(np.arange(groups), weights=np.asarray(mask).sum(1))
+    np.testing.assert_allclose(counted, expected, rtol=1e-6)

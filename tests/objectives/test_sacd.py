@@ -1,0 +1,339 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from input_pipeline.errors import UserError
+from sacd_jax import memory_bank, objectives
+from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
+from sacd_jax.objectives import DataSpec
+from sacd_jax.objectives.sacd import graph_distances, hinge, pair_loss
+from tests.golden.fill import fill
+from tests.objectives.vectors import LABELS, STUDENT, TEACHER, matrix
+
+X, Y, U = (matrix((3, 4), number) for number in (301, 302, 303))
+GRAPH_DISTANCES = [2.97806191, 2.39063287, 3.24866724]
+BANK_LABELS = [0, 0, 0, 1, 1, 2, 2, 2, 2, -1]
+
+
+def pairs(positive):
+    """Pairs are the diagonal of the distance matrix."""
+    diagonal = jnp.eye(3, dtype=bool)
+    none = jnp.zeros_like(diagonal)
+    return (diagonal, none) if positive else (none, diagonal)
+
+
+def test_pair_loss_golden():
+    distance = graph_distances(X, Y, "none")
+    np.testing.assert_allclose(jnp.diag(distance), GRAPH_DISTANCES, atol=1e-5)
+    pull = pair_loss(distance, *pairs(True), balanced=False)
+    np.testing.assert_allclose(pull, np.mean(GRAPH_DISTANCES), atol=1e-5)
+    assert pair_loss(distance, *pairs(False)) == 0  # all beyond the margin
+
+
+def test_pair_loss_is_half_pull_and_half_push():
+    distance = jnp.array([[0.3, 1.5, 9.0], [1.2, 0.1, 0.5]])
+    own = jnp.eye(2, 3, dtype=bool)
+    loss = pair_loss(distance, own, ~own)
+    expected = 0.5 * np.mean([0.3, 0.1]) + 0.5 * np.mean([0.5, 0, 0.8, 1.5])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    assert pair_loss(jnp.zeros((2, 2)), jnp.eye(2, dtype=bool), jnp.zeros((2, 2), bool)) == 0
+
+
+def test_unit_graph_distances_are_bounded():
+    distance = graph_distances(100 * X, jnp.concatenate([X, -X]))
+    np.testing.assert_allclose(jnp.diag(distance), 0, atol=1e-5)
+    np.testing.assert_allclose(jnp.diag(distance[:, 3:]), 4, atol=1e-5)
+    zero = jax.grad(lambda g: graph_distances(g, X).sum())(jnp.zeros((1, 4)))
+    np.testing.assert_array_equal(zero, 0)
+
+
+def golden_banks():
+    return [
+        memory_bank.empty(10, 8).replace(
+            features=matrix((10, 8), number), labels=jnp.array(BANK_LABELS)
+        )
+        for number in (401, 402)
+    ]
+
+
+def banked(video=STUDENT, eeg=TEACHER, labels=LABELS, **options):
+    banks = options.pop("banks", None) or golden_banks()
+    return hinge(video, eeg, labels, *banks, **({"k": 3, "candidates": "bank"} | options))
+
+
+def test_hinge_golden():
+    np.testing.assert_allclose(banked(reduction="sum"), 12.95708177, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(banked(), 0.71983788, rtol=0, atol=1e-5)
+    first = [0, 0.704768, 0.946382, 1.010519, 2.175202, 1.887805]
+    one_way = banked(reduction="sum", directions="student")
+    np.testing.assert_allclose(one_way, sum(first), rtol=0, atol=1e-5)
+
+
+def test_hinge_by_hand_with_bank_and_batch():
+    """Against a loop over anchors and candidates in NumPy."""
+    banks = golden_banks()
+
+    def unit(x):
+        x = np.asarray(x, np.float64)
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    video, eeg, labels = unit(STUDENT), unit(TEACHER), np.asarray(LABELS)
+    total = 0.0
+    for anchors, others, bank in ((video, eeg, banks[1]), (eeg, video, banks[0])):
+        candidates = np.concatenate([unit(bank.features), others])
+        classes = np.concatenate([bank.labels, labels])
+        for n, label in enumerate(labels):
+            cosine = candidates[(classes >= 0) & (classes != label)] @ anchors[n]
+            worst = np.sort(cosine)[::-1][:7]
+            total += np.maximum(0.2 - video[n] @ eeg[n] + worst, 0).mean() / len(labels)
+    loss = banked(k=7, candidates="bank_and_batch")
+    np.testing.assert_allclose(loss, total, rtol=1e-5)
+
+
+def test_empty_bank_gives_nothing_alone_and_the_batch_still_does():
+    banks = [memory_bank.empty(10, 8)] * 2
+    value, grad = jax.value_and_grad(lambda s: banked(s, banks=banks))(STUDENT)
+    assert value == 0
+    np.testing.assert_array_equal(grad, 0)
+    assert banked(banks=banks, candidates="bank_and_batch") > 0
+
+
+def test_one_stage_in_batch_and_bank():
+    banks = [b.replace(labels=jnp.zeros(10, jnp.int32)) for b in golden_banks()]
+    value, grad = jax.value_and_grad(
+        lambda s: banked(
+            s, labels=jnp.zeros(6, jnp.int32), banks=banks, candidates="bank_and_batch"
+        )
+    )(STUDENT)
+    assert value == 0
+    np.testing.assert_array_equal(grad, 0)
+
+
+def test_second_direction_only_switches_the_pull_when_candidates_are_the_bank():
+    """Its negatives are constants: the gradient is -dS(video, eeg) times the active share."""
+
+    def second(video):
+        both = banked(video, reduction="mean")
+        return both - banked(video, reduction="mean", directions="student")
+
+    video, eeg = STUDENT, TEACHER
+    banks = golden_banks()
+    cosine, valid = memory_bank.hardest(banks[0], eeg, LABELS, 3)
+
+    def own(video):
+        norm = jnp.linalg.norm(video, axis=1) * jnp.linalg.norm(eeg, axis=1)
+        return (video * eeg).sum(1) / norm
+
+    active = ((0.2 - own(video)[:, None] + cosine > 0) & valid).sum(1) / valid.sum(1)
+    expected = jax.grad(lambda v: -(own(v) * active).mean())(video)
+    np.testing.assert_allclose(jax.grad(second)(video), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("candidates", ["bank", "bank_and_batch"])
+def test_hinge_gradient(candidates):
+    check_grads(
+        lambda s, t: banked(s, t, candidates=candidates), (STUDENT, TEACHER), 1, ["rev"], eps=1e-3
+    )
+
+
+# The whole objective
+
+
+SPEC = EncoderSpec(embedding_dim=24, num_classes=5, stage_dims=(4,))
+BATCH = 8
+
+
+def data_spec(batch_size=BATCH):
+    return DataSpec(40, np.arange(40, dtype=np.int32) % 5, 5, batch_size, 40 // batch_size)
+
+
+def output(number, dim=24, batch=BATCH):
+    return EncoderOutput(matrix((batch, dim), number), matrix((batch, 5), number + 1, 2.0))
+
+
+def batch_of(stage, mask=None):
+    stage = jnp.asarray(stage, jnp.int32)
+    mask = jnp.ones(len(stage), bool) if mask is None else jnp.asarray(mask)
+    return {"stage": stage, "mask": mask, "index": jnp.arange(len(stage))}
+
+
+def run(objective, steps=3, teacher_dim=24, batches=None):
+    """Terms of some steps, the gradients of their sum by params and student, the last buffers."""
+    params, buffers = objective.init(
+        jax.random.key(0), SPEC, dataclasses.replace(SPEC, embedding_dim=teacher_dim), data_spec()
+    )
+
+    @jax.jit
+    def step(params, student, buffers, teacher, keys, batch, number):
+        def loss(params, student):
+            terms, new = objective.terms(
+                params, buffers, student, teacher, keys, batch, jax.random.key(1), number
+            )
+            return sum(terms[name] for name in objective.weights if name in terms), (terms, new)
+
+        grads, aux = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, student)
+        return *aux, grads
+
+    history = []
+    for number in range(steps):
+        batch = batches[number] if batches else batch_of(np.arange(BATCH) % 5)
+        terms, buffers, grads = step(
+            params,
+            output(10 * number),
+            buffers,
+            output(10 * number + 5, teacher_dim),
+            output(10 * number + 7),
+            batch,
+            number,
+        )
+        history.append((terms, grads))
+    return history, params, buffers
+
+
+def all_finite(tree):
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("group_size", [4, 8])
+@pytest.mark.parametrize("negatives", ["groups_and_previous", "none"])
+def test_finite_from_the_first_step(group_size, negatives):
+    objective = objectives.create("sacd", group_size=group_size, ld_negatives=negatives)
+    history, _, _ = run(objective, steps=2)
+    for terms, grads in history:
+        assert set(terms) == {
+            *objective.weights,
+            "graph_distance_positive",
+            "graph_distance_negative",
+        }
+        assert all_finite(terms)
+        assert all_finite(grads)
+    first, second = history[0][0], history[1][0]
+    assert first["graph_distance_positive"] > 0
+    one_group = group_size == BATCH
+    assert (first["graph_distance_negative"] == 0) == (one_group or negatives == "none")
+    assert (second["graph_distance_negative"] > 0) == (negatives != "none")
+
+
+def test_previous_group_is_the_last_steps_teacher():
+    _, _, buffers = run(objectives.create("sacd", group_size=4), steps=2)
+    np.testing.assert_allclose(buffers["previous_group"], fill((8, 24), 15)[:4], rtol=1e-6)
+    assert buffers["previous_mask"].all()
+
+
+def test_banks_hold_keys_and_teacher():
+    objective = objectives.create("sacd", {"graph": 0.0}, bank_size=12)
+    _, _, buffers = run(objective, steps=2)
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    for name, number in (("student_bank", 17), ("teacher_bank", 15)):
+        bank = buffers[name]
+        assert int(bank.cursor) == 4
+        newest = np.asarray(bank.features)[np.arange(8, 16) % 12]
+        np.testing.assert_allclose(newest, unit(fill((8, 24), number)), atol=1e-6)
+
+
+def test_key_encoder_may_be_the_student():
+    objective = objectives.create("sacd", {"graph": 0.0}, key_encoder="student")
+    assert not objective.needs_keys
+    assert objectives.create("sacd").needs_keys
+    _, _, buffers = run(objective, steps=1)
+    features = fill((8, 24), 0)
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(buffers["student_bank"].features[:8], expected, atol=1e-6)
+
+
+def test_rows_without_a_stage_take_no_part():
+    """Changing them changes nothing, and they get no gradient."""
+    objective = objectives.create("sacd", group_size=4)
+    params, buffers = objective.init(jax.random.key(0), SPEC, SPEC, data_spec())
+    buffers["previous_mask"] = jnp.ones(4, bool)
+    batch = batch_of([0, -1, 2, 3, 4, 0, 1, 2], [True] * 6 + [False, True])
+    out = np.array([1, 6])
+
+    def loss(student, teacher, key):
+        terms, new = objective.terms(
+            params, buffers, student, teacher, key, batch, jax.random.key(1), 1
+        )
+        return sum(terms[name] for name in objective.weights), (terms, new)
+
+    def changed(whole):
+        return jax.tree.map(lambda x: x.at[out].add(3.0), whole)
+
+    outputs = [output(n) for n in (0, 5, 7)]
+    value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    (_, (terms, new)), grads = value_and_grad(*outputs)
+    (_, (terms2, new2)), _ = value_and_grad(*map(changed, outputs))
+    for name in terms:
+        np.testing.assert_allclose(terms[name], terms2[name], rtol=1e-5)
+    np.testing.assert_array_equal(new["student_bank"].features, new2["student_bank"].features)
+    assert int(new["teacher_bank"].cursor) == 6
+    for leaf in jax.tree.leaves(grads):
+        np.testing.assert_array_equal(leaf[out], 0)
+        assert np.abs(leaf).max() > 0
+
+
+def test_batches_of_one_stage_and_of_none():
+    one = batch_of([3] * BATCH)
+    none = batch_of([-1] * BATCH)
+    history, _, _ = run(
+        objectives.create("sacd", group_size=4), batches=[none, one, none, one], steps=4
+    )
+    for terms, grads in history:
+        assert all_finite(terms)
+        assert all_finite(grads)
+    for name in ("graph", "contrast", "jsd"):
+        assert history[2][0][name] == 0
+    assert history[3][0]["contrast"] == 0
+
+
+def test_teacher_of_another_width_is_projected():
+    objective = objectives.create("sacd", group_size=4, projection_decay=0.75)
+    history, params, buffers = run(objective, steps=2, teacher_dim=30)
+    assert params["projection"]["kernel"].shape == (30, 24)
+    assert all_finite(history)
+    assert np.abs(history[0][1][0]["projection"]["kernel"]).max() > 0
+    assert buffers["previous_group"].shape == (4, 30)
+    # Parameters did not move, so their running mean did not either.
+    np.testing.assert_allclose(
+        buffers["projection"]["kernel"], params["projection"]["kernel"], rtol=1e-6
+    )
+
+
+def test_terms_of_weight_zero_are_not_there():
+    objective = objectives.create("sacd", {"graph": 0.0, "contrast": 0.0})
+    assert objective.weights == {"graph": 0.0, "contrast": 0.0, "jsd": 1.0}
+    assert not objective.needs_keys
+    params, buffers = objective.init(jax.random.key(0), SPEC, SPEC, data_spec())
+    assert not params
+    assert not buffers
+    history, _, _ = run(objective, steps=1)
+    assert set(history[0][0]) == {"jsd"}
+
+
+def test_what_the_user_mistyped():
+    with pytest.raises(UserError, match="did you mean 'sacd'"):
+        objectives.create("sacdd")
+    with pytest.raises(UserError, match="no option 'marginn': did you mean 'margin'"):
+        objectives.create("sacd", marginn=0.1)
+    with pytest.raises(UserError, match="no loss term 'grap': did you mean 'graph'"):
+        objectives.create("sacd", {"grap": 1.0})
+    with pytest.raises(UserError, match=r"jsd_variant is 'kl', expected js \| jeffreys"):
+        objectives.create("sacd", jsd_variant="kl")
+    with pytest.raises(
+        UserError, match="batch size 8 is not a multiple of the graph's group_size 16"
+    ):
+        objectives.create("sacd").init(jax.random.key(0), SPEC, SPEC, data_spec())
+
+
+def test_objectives_can_be_told_apart():
+    """They are static arguments of compiled functions."""
+    assert hash(objectives.create("sacd")) == hash(objectives.create("sacd"))
+    assert objectives.create("sacd") == objectives.create("sacd")
+    assert objectives.create("sacd") != objectives.create("sacd", margin=0.1)
+    assert objectives.create("sacd") != objectives.create("sacd", {"graph": 0.1})
