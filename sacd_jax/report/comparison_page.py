@@ -1,0 +1,255 @@
+"""The page of a comparison: the answer first, then how sure it is, then where it comes from."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from input_pipeline.stages import STAGES
+from sacd_jax.metrics import from_confusion
+from sacd_jax.report import comparison, html, plots, tables
+from sacd_jax.report.comparison import Results
+from sacd_jax.report.runs import Run, series
+from sacd_jax.report.sleep_statistics import consecutive
+from sacd_jax.report.statistics import Difference, Estimate
+
+_TERMS = (
+    ("accuracy", "share of clips whose stage is right"),
+    (
+        "macro F1",
+        "mean over the five stages of F1, which balances missed clips and false alarms: rare "
+        "stages count as much as frequent ones",
+    ),
+    (
+        "kappa",
+        "agreement beyond chance: 0 is chance, 1 is perfect; two human scorers reach 0.7 to 0.8",
+    ),
+    ("recall", "share of a stage's clips that are found (the paper's per-class accuracy)"),
+    (
+        "95 % interval",
+        "where the figure would lie had other subjects been recorded (subjects are drawn again "
+        "with replacement); with fewer than about ten subjects it is rather too narrow",
+    ),
+    (
+        "within noise",
+        "this difference could come from which subjects were tested; it proves neither that there "
+        "is an effect nor that there is none",
+    ),
+    ("W, N1, N2, N3, REM", "wake, light sleep (N1, N2), deep sleep (N3), rapid-eye-movement sleep"),
+    ("AHI", "apnoeas and hypopnoeas (pauses of breath) an hour of sleep"),
+)
+
+
+def comparison_page(results: Results) -> str:
+    """One self-contained HTML document."""
+    title = "How well sleep stages are told from video"
+    return html.page(title, _parts(results), results.caution)
+
+
+def _parts(results: Results) -> Iterator[str]:
+    colours = _colours(results)
+    kinds = {"majority": "weak", "ceiling": "weak", "run": ""}
+    estimates = {row.name: row.figures for row in results.rows}
+    runs = {run.name: results.row(run.name) for run in results.runs}
+
+    yield "".join(html.paragraph(sentence, "answer") for sentence in _answers(results))
+    yield html.heading("Results on subjects no network has seen")
+    table = comparison.main_table(results)
+    notes = tuple(note for note in table.notes if note not in results.caution)
+    table = tables.Table(table.title, table.header, table.rows, notes)
+    yield html.table(table, [kinds[row.kind] for row in results.rows])
+    figure = plots.scores(
+        estimates, {"accuracy": "accuracy, %", "macro_f1": "macro F1, %"}, colours
+    )
+    yield html.picture(
+        plots.to_png(figure),
+        "Accuracy and macro F1 of every row with intervals",
+        "Dot: all test clips. Line: 95 % interval over subjects. Grey rows are no networks.",
+    )
+    explained = [(row.name, row.explanation) for row in results.rows if row.explanation]
+    yield html.definitions(explained)
+
+    for pair in results.differences:
+        yield html.heading(f"Is {pair[0]} better than {pair[1]}?")
+        yield html.table(comparison.difference_table(results, pair))
+        if len(results.subjects) > 1:
+            yield _subject_picture(results, pair)
+
+    yield html.heading("Which stages are found")
+    shown = {row.name: row.figures for row in results.rows if row.kind != "majority"}
+    yield html.picture(
+        plots.to_png(plots.recall_bars(shown, colours)),
+        "Recall of each stage with intervals",
+        "Share of each stage's clips that are found; thin lines are 95 % intervals over subjects.",
+    )
+    yield html.heading("What is taken for what")
+    matrices = {name: row.counts.sum(0) for name, row in runs.items()}
+    yield html.picture(
+        plots.to_png(plots.confusion_matrices(matrices)),
+        "Confusion matrices of the runs",
+        "Each line sums to 100 %: what became of the clips of one true stage. Small: number of "
+        "clips. The diagonal is right.",
+    )
+    yield from _night(results, colours)
+    yield from _training(results, colours)
+    yield html.details("Fewer classes", [html.table(comparison.views_table(results))])
+    if (results.ahi_group >= 0).any():
+        strata = html.table(comparison.strata_table(results))
+        yield html.details("By severity of apnoea", [strata])
+    yield html.details("Terms", [html.definitions(_TERMS)])
+    yield html.details("Data and versions", list(_provenance(results)))
+
+
+def _colours(results: Results) -> dict[str, str]:
+    runs = [row.name for row in results.rows if row.kind == "run"]
+    others = [row.name for row in results.rows if row.kind != "run"]
+    greys = {name: plots.GREYS[at % len(plots.GREYS)] for at, name in enumerate(others)}
+    return greys | {name: plots.COLOURS[at % len(plots.COLOURS)] for at, name in enumerate(runs)}
+
+
+def _percent(estimate: Estimate) -> str:
+    said = f"{tables.number('accuracy', estimate.value)} %"
+    if math.isfinite(estimate.low):
+        low, high = (tables.number("accuracy", v) for v in (estimate.low, estimate.high))
+        said += f" ({low} to {high})"
+    return said
+
+
+def _answers(results: Results) -> Iterator[str]:
+    """The result in a few sentences."""
+    subjects = comparison.counted(len(results.subjects), "test subject")
+    clips = int(results.rows[0].counts.sum())
+    found = [
+        f"{run.name} {_percent(results.row(run.name).figures['accuracy'])}" for run in results.runs
+    ]
+    floor = results.rows[0]
+    yield (
+        f"Of {clips} clips of 30 seconds of {subjects}, the stage is right in: "
+        f"{'; '.join(found)}. Answering “{floor.name}” would be right in "
+        f"{tables.number('accuracy', floor.figures['accuracy'].value)} %."
+    )
+    for (run, reference), judged in results.differences.items():
+        yield _verdict(run, reference, judged["accuracy"])
+
+
+def _verdict(run: str, reference: str, found: Difference) -> str:
+    points = tables.number("accuracy", abs(found.value))
+    way = "more" if found.value >= 0 else "fewer"
+    said = f"{run} finds {points} points {way} than {reference}"
+    if math.isfinite(found.low):
+        low, high = (tables.number("accuracy", v, signed=True) for v in (found.low, found.high))
+        said += f" (95 % interval {low} to {high}; better in {found.better} of {found.subjects} "
+        said += f"subjects, p = {found.p:.3f})"
+    if found.verdict == "too few subjects":
+        return said + ". There are too few subjects to call this a difference."
+    if found.within_noise:
+        return said + ". That is within noise: this test does not show a difference."
+    return said + f". That is beyond noise: {run} is {found.verdict} on these data."
+
+
+def _subject_picture(results: Results, pair: tuple[str, str]) -> str:
+    ours, theirs = (from_confusion(results.row(name).counts)["accuracy"] for name in pair)
+    figure = plots.subject_differences(
+        [str(name) for name in results.subjects], ours - theirs, "accuracy, points"
+    )
+    return html.picture(
+        plots.to_png(figure),
+        f"Accuracy of {pair[0]} minus {pair[1]} in each test subject",
+        f"Accuracy of {pair[0]} minus that of {pair[1]}, one bar a subject. Bars to both sides of "
+        "zero are what noise looks like.",
+    )
+
+
+def typical_night(run: Run) -> str:
+    """The night whose accuracy is the median (the lower one of two) of the run's nights."""
+    predictions = run.predictions
+    right = predictions.predicted == predictions.stage
+    accuracies = []
+    for night in np.unique(predictions.night_id):
+        scored = (predictions.night_id == night) & (predictions.stage >= 0)
+        if scored.any():
+            accuracies.append((float(right[scored].mean()), str(night)))
+    return sorted(accuracies)[(len(accuracies) - 1) // 2][1]
+
+
+def _night(results: Results, colours: dict[str, str]) -> Iterator[str]:
+    chosen = results.runs[-1]
+    night = typical_night(chosen)
+    here = chosen.predictions.night_id == night
+    clip_index = chosen.predictions.clip_index[here]
+    truth, start = consecutive(clip_index, chosen.predictions.stage[here])
+    rows = {"truth": truth}
+    for run in results.runs:
+        # A label of its own in case somebody names a run "truth".
+        label = run.name if run.name != "truth" else "truth (run)"
+        rows[label], _ = consecutive(clip_index, run.predictions.predicted[here])
+    yield html.heading("One night")
+    yield html.picture(
+        plots.to_png(plots.hypnogram(rows, start=start, colours=colours)),
+        f"Hypnogram of night {night}: truth and predictions",
+        f"Night {night}: the one in which {chosen.name}'s accuracy is the median of its test "
+        "nights, neither the best nor the worst. Thick: REM. Red marks: clips that are wrong. "
+        "Grey: no stage was scored.",
+    )
+
+
+def _training(results: Results, colours: dict[str, str]) -> Iterator[str]:
+    panels: dict[str, dict[str, plots.Curve]] = {}
+    wanted = (
+        ("cross-entropy in training", "train", "cross_entropy"),
+        ("accuracy on validation subjects, %", "validation", "accuracy"),
+        ("macro F1 on validation subjects, %", "validation", "macro_f1"),
+    )
+    for title, split, name in wanted:
+        found = {run.name: series(run.lines, split, name) for run in results.runs}
+        if name == "cross_entropy":
+            # A run of cross-entropy alone may log it as its loss.
+            for run in results.runs:
+                if not len(found[run.name][0]):
+                    found[run.name] = series(run.lines, split, "loss")
+        else:
+            found = {key: (steps, 100 * values) for key, (steps, values) in found.items()}
+        if any(len(steps) for steps, _ in found.values()):
+            panels[title] = found
+    if panels:
+        yield html.heading("Training")
+        yield html.picture(
+            plots.to_png(plots.curves(panels, colours)),
+            "Learning curves",
+            "Validation subjects are neither trained on nor tested on.",
+        )
+    for run in results.runs:
+        own, foreign = (
+            series(run.lines, "train", f"graph_distance_{side}")
+            for side in ("positive", "negative")
+        )
+        if len(own[0]) and len(foreign[0]):
+            yield html.picture(
+                plots.to_png(plots.graph_distances(own, foreign)),
+                f"Graph distances of {run.name}",
+                f"{run.name}, structure loss: the graph of a group of video clips should be nearer "
+                "to the EEG graph of the same group than to those of others. Two curves on top of "
+                "each other mean that this loss carries no signal.",
+            )
+
+
+def _provenance(results: Results) -> Iterator[str]:
+    yield html.definitions((str(key), _shown(value)) for key, value in results.dataset_info.items())
+    shares = results.rows[0].counts.sum((0, 2))
+    counts = ", ".join(f"{name} {count}" for name, count in zip(STAGES, shares, strict=True))
+    yield html.definitions([("test clips by stage", counts)])
+    for run in results.runs:
+        if run.versions:
+            yield html.definitions([(f"versions of {run.name}", _shown(run.versions))])
+        if run.unreadable_lines:
+            lines = comparison.counted(run.unreadable_lines, "line")
+            yield html.paragraph(f"The log of {run.name} has {lines} that cannot be read.", "soft")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item) for item in value[:20]) + (" …" if len(value) > 20 else "")
+    return str(value)

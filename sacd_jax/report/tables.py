@@ -1,0 +1,260 @@
+"""Tables: one description, written as Markdown, plain text or on a terminal."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from input_pipeline.stages import STAGES
+from sacd_jax.metrics import json_ready
+from sacd_jax.report import statistics
+from sacd_jax.report.paper_results import PaperResult
+from sacd_jax.report.statistics import Difference, Estimate
+
+BESIDE_100 = ("kappa", "mcc")
+"""Figures that are printed as they are, not in percent."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and what qualifies it (an interval, the paper's figure)."""
+
+    text: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under a header; the first column holds names. Notes stand below."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def number(name: str, value: float, signed: bool = False) -> str:
+    """A figure as tables print it: percent with one decimal, kappa and MCC with two as they are."""
+    if not math.isfinite(value):
+        return "–"
+    sign = "+" if signed else ""
+    if name in BESIDE_100:
+        return format(value, f"{sign}.2f").replace("-", "−")
+    return format(100 * value, f"{sign}.1f").replace("-", "−")
+
+
+def estimate_cell(name: str, estimate: Estimate) -> Cell:
+    """Value, and its interval as the detail: in whole percent, kappa with two decimals."""
+    if not estimate.low < estimate.high:  # nan, or a figure that no resampling can change
+        return Cell(number(name, estimate.value))
+    if name in BESIDE_100:
+        return Cell(number(name, estimate.value), f"{estimate.low:.2f}–{estimate.high:.2f}")
+    return Cell(number(name, estimate.value), f"{100 * estimate.low:.0f}–{100 * estimate.high:.0f}")
+
+
+def difference_cells(name: str, found: Difference) -> tuple[Cell, ...]:
+    """Difference, interval, p, subjects for and against, verdict."""
+    interval = "–"
+    if math.isfinite(found.low):
+        interval = f"{number(name, found.low, True)} to {number(name, found.high, True)}"
+    return (
+        Cell(number(name, found.value, signed=True)),
+        Cell(interval),
+        Cell(f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001"),
+        Cell(f"{found.better} of {found.subjects}"),
+        Cell(found.verdict),
+    )
+
+
+def markdown(table: Table) -> str:
+    """The table in Markdown, notes below."""
+    lines = [f"**{table.title}**", ""] if table.title else []
+    lines.append("| " + " | ".join(_escaped(name) for name in table.header) + " |")
+    lines.append("|" + "|".join(["---"] + ["---:"] * (len(table.header) - 1)) + "|")
+    for row in table.rows:
+        cells = (f"{c.text} ({c.detail})" if c.detail else c.text for c in row)
+        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
+    for note in table.notes:
+        lines += ["", note]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def plain(table: Table) -> str:
+    """The table in fixed-width text; details stand in a line of their own under the values."""
+    width = [
+        max(len(part) for row in table.rows for part in (row[at].text, row[at].detail, name))
+        if table.rows
+        else len(name)
+        for at, name in enumerate(table.header)
+    ]
+
+    def line(parts: Sequence[str]) -> str:
+        first, *others = parts
+        cells = [first.ljust(width[0])]
+        cells += [part.rjust(width[at + 1]) for at, part in enumerate(others)]
+        return "  ".join(cells).rstrip()
+
+    lines = [table.title] if table.title else []
+    lines += [line(table.header), line(["-" * size for size in width])]
+    for row in table.rows:
+        lines.append(line([cell.text for cell in row]))
+        if any(cell.detail for cell in row):
+            lines.append(line([cell.detail for cell in row]))
+    return "\n".join([*lines, *table.notes]) + "\n"
+
+
+def show(table: Table, stream: TextIO | None = None) -> None:
+    """Prints the table: drawn on a terminal, plain text elsewhere."""
+    stream = stream or sys.stdout
+    console = Console(file=stream)
+    if not console.is_terminal:
+        print(plain(table), file=stream, flush=True)
+        return
+    drawn = RichTable(title=table.title or None, title_justify="left", title_style="bold")
+    for at, name in enumerate(table.header):
+        drawn.add_column(name, justify="left" if at == 0 else "right", no_wrap=at > 0)
+    for row in table.rows:
+        drawn.add_row(
+            *(
+                Text(cell.text).append(f"\n{cell.detail}" if cell.detail else "", style="dim")
+                for cell in row
+            )
+        )
+    console.print(drawn)
+    for note in table.notes:
+        console.print(Text(note, style="dim"))
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """One method of a comparison, over seeds.
+
+    Attributes:
+        name: the method.
+        group: what it shares with others, such as the teacher's name; "" for none.
+        counts: seed -> confusion counts of each test subject, subjects in one order everywhere.
+    """
+
+    name: str
+    counts: Mapping[int, Int[np.ndarray, "subjects classes classes"]]
+    group: str = ""
+
+
+DEFAULT_COLUMNS = ("accuracy", "macro_f1", "kappa", *(f"recall/{name}" for name in STAGES))
+
+_HEADINGS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "kappa": "kappa",
+    "mcc": "MCC",
+    "balanced_accuracy": "balanced acc.",
+}
+
+
+def heading(column: str) -> str:
+    """A figure's name at the top of a column."""
+    return _HEADINGS.get(column) or column.replace("recall/", "").replace("/", " ")
+
+
+def method_table(
+    rows: Sequence[MethodRow],
+    *,
+    reference: str | None = None,
+    paper: Mapping[tuple[str, str], PaperResult] | None = None,
+    title: str = "",
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    names: Sequence[str] = STAGES,
+    notes: Sequence[str] = (),
+    resamples: int = 2000,
+) -> tuple[str, dict[str, Any]]:
+    """The table of a sweep: mean and standard deviation over seeds, the paper's figure beside ours.
+
+    Args:
+        rows: the methods, in the table's order; a row without seeds is printed as missing.
+        reference: name of the row every other row is judged against (the student without
+            distillation); of the same group if there is one of that name, else of group "".
+        paper: (group, name) -> the paper's figures.
+        title: what stands above the table.
+        columns: figures of `statistics.figures`.
+        names: names of the classes.
+        notes: sentences that stand below the table and in the JSON (what differs in data).
+        resamples: bootstrap samples of the judgement.
+
+    Returns:
+        The table in Markdown, and all of it as a value for JSON.
+    """
+    paper = paper or {}
+    by_key = {(row.group, row.name): row for row in rows}
+    body, records = [], []
+    grouped = any(row.group for row in rows)
+    for row in rows:
+        against = by_key.get((row.group, reference or "")) or by_key.get(("", reference or ""))
+        judged = None
+        if against is not None and against is not row and row.counts and against.counts:
+            judged = _judge(row, against, names, resamples)
+        printed = paper.get((row.group, row.name))
+        each = [statistics.figures(counts.sum(0), names) for counts in row.counts.values()]
+        record: dict[str, Any] = {"group": row.group, "name": row.name, "seeds": list(row.counts)}
+        cells = [Cell(f"{row.group}: {row.name}" if row.group else row.name)]
+        for column in columns:
+            values = np.array([float(found[column]) for found in each])
+            mean = float(values.mean()) if values.size else math.nan
+            spread = float(values.std(ddof=1)) if values.size > 1 else math.nan
+            theirs = printed.figure(column) if printed else None
+            cells.append(_method_cell(column, mean, spread, theirs))
+            record[column] = {"mean": mean, "std": spread, "values": values, "paper": theirs}
+        if reference is not None:
+            cells.append(_judgement_cell(judged["accuracy"]) if judged else Cell("–"))
+            record["against_reference"] = judged and {
+                name: vars(found) for name, found in judged.items() if name in columns
+            }
+        body.append(tuple(cells))
+        records.append(record)
+    header = ["teacher: method" if grouped else "method", *map(heading, columns)]
+    legend = [
+        "Values in percent (kappa as it is): mean ± standard deviation over seeds."
+        + (" In brackets: the paper's figure on its own data." if paper else "")
+    ]
+    if reference is not None:
+        header.append(f"accuracy − {reference}")
+        legend.append(
+            f"Last column: ▲ better or ▼ worse than {reference}, ≈ within noise (paired bootstrap "
+            "and Wilcoxon signed-rank over test subjects, mean of seeds; no correction for the "
+            "number of rows)."
+        )
+    table = Table(title, tuple(header), tuple(body), (*legend, *notes))
+    value = {"title": title, "rows": records, "reference": reference, "notes": list(notes)}
+    return markdown(table), json_ready(value)
+
+
+def _judge(
+    row: MethodRow, against: MethodRow, names: Sequence[str], resamples: int
+) -> dict[str, Difference]:
+    # Counts of all seeds together: figures do not depend on the scale of counts, so different
+    # numbers of seeds do no harm, and no single lucky seed is judged.
+    ours, theirs = (np.sum(list(of.counts.values()), axis=0) for of in (row, against))
+    draws = statistics.resample_subjects(len(ours), resamples)
+    return statistics.differences(ours, theirs, names, draws)
+
+
+def _method_cell(column: str, mean: float, spread: float, paper: float | None) -> Cell:
+    text = number(column, mean)
+    if math.isfinite(spread):
+        text += f" ± {number(column, spread)}"
+    return Cell(text, number(column, paper) if paper is not None else "")
+
+
+def _judgement_cell(found: Difference) -> Cell:
+    mark = {"better": "▲", "worse": "▼"}.get(found.verdict, "≈")
+    return Cell(f"{number('accuracy', found.value, signed=True)} {mark}")
