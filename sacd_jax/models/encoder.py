@@ -115,3 +115,32 @@ def output_spec(encoder: nn.Module, batch: Batch) -> EncoderSpec:
 def as_float(video: jax.Array) -> Float[Array, "..."]:
     """Casts stored uint8 pixels to float32 in [0, 1]; runs on the device."""
     return video.astype(jnp.float32) / 255.0
+
+
+def forward(
+    encoder: nn.Module,
+    variables: Mapping[str, Any],
+    batch: Batch,
+    *,
+    train: bool,
+    dropout: jax.Array | None = None,
+) -> tuple[EncoderOutput, Any]:
+    """Runs an encoder on the keys of the batch it reads.
+
+    Args:
+        encoder: a module of `create`.
+        variables: its `params` and `batch_stats`.
+        batch: must hold `encoder.input_keys`.
+        train: batch statistics and dropout on, running statistics moved.
+        dropout: key of the dropout draws; needed when `train`.
+
+    Returns:
+        The output and the running statistics (as they were, unless `train`).
+    """
+    inputs = {key: batch[key] for key in encoder.input_keys}
+    if not train:
+        return encoder.apply(variables, inputs, train=False), variables.get("batch_stats", {})
+    output, updates = encoder.apply(
+        variables, inputs, train=True, rngs={"dropout": dropout}, mutable=["batch_stats"]
+    )
+    return output, updates.get("batch_stats", {})

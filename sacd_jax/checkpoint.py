@@ -1,0 +1,98 @@
+"""Orbax checkpoints of the whole training state, and a refusal to resume another run's."""
+
+import errno
+import logging
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from input_pipeline.errors import UserError
+
+_FULL_DISK = ("no space left", "resource_exhausted", "enospc")
+
+
+class Checkpoints:
+    """The checkpoints of one run: saved asynchronously, restored to the shardings at hand.
+
+    The data position is the step itself, so nothing of the input pipeline is stored.
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], keep: int = 2):
+        """
+        Args:
+            folder: made when it is not there.
+            facts: JSON values a resumed run must share (data fingerprint, say).
+            keep: how many of the newest checkpoints stay.
+        """
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+        self._facts = facts
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
+        )
+
+    def latest(self) -> int | None:
+        """Step of the newest whole checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: Any, step: int) -> None:
+        """Starts writing; it counts only once it is whole. Raises what the last one met."""
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(self._facts)
+                ),
+            )
+        except Exception as error:
+            raise _named(error) from error
+
+    def restore(self, like: Any) -> Any:
+        """The newest state, laid out like `like` (arrays or shapes with shardings).
+
+        Raises:
+            UserError: the checkpoint belongs to other data or another form of the state.
+        """
+        step = self._manager.latest_step()
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+        )
+        facts = self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))[
+            "facts"
+        ]
+        for key, value in self._facts.items():
+            if facts.get(key) != value:
+                raise UserError(
+                    f"checkpoint of step {step}: {key} is {facts.get(key)!r}, expected {value!r}; "
+                    "use another workdir"
+                )
+        try:
+            return self._manager.restore(
+                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
+            )["state"]
+        except ValueError as error:
+            first = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"checkpoint of step {step} does not fit this network: {first}"
+            ) from error
+
+    def wait(self) -> None:
+        """Returns when everything is on disk; raises what went wrong in the background."""
+        try:
+            self._manager.wait_until_finished()
+            self._manager.check_for_errors()
+        except Exception as error:
+            raise _named(error) from error
+
+    def close(self) -> None:
+        """Frees the writer's threads; call `wait` first to learn of errors."""
+        self._manager.close()
+
+
+def _named(error: Exception) -> Exception:
+    # Orbax and TensorStore wrap the operating system's word in errors of their own.
+    if isinstance(error, OSError) or any(word in str(error).lower() for word in _FULL_DISK):
+        return OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
+    return error

@@ -1,0 +1,136 @@
+"""Predictions of a finished run on a split: metrics by subject, and the report of an experiment."""
+
+import argparse
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from input_pipeline.commands import one_line_errors
+from input_pipeline.files import whole_file
+from input_pipeline.loader import eval_batches
+from input_pipeline.source import ClipSource, open_split
+from sacd_jax import config as configs
+from sacd_jax import metrics, model_file, models, parallel, run_folder
+from sacd_jax.augment import centred
+from sacd_jax.config import RunConfig
+from sacd_jax.models.encoder import Batch, forward
+from sacd_jax.tasks.losses import predictions_of
+from sacd_jax.train_state import Tree
+
+EXAMPLE = "python -m sacd_jax.evaluate --workdir runs/demo/sacd --split test"
+
+
+class Evaluator:
+    """One network on one split, compiled once; called with new variables after every pass."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        source: ClipSource,
+        run: RunConfig,
+        mesh: jax.sharding.Mesh,
+    ):
+        """`run.eval_batch_size` is rounded up to a multiple of the mesh's devices."""
+        self._source, self._mesh, self._encoder = source, mesh, encoder
+        self._batch_size = -(-run.eval_batch_size // mesh.size) * mesh.size
+        self._sampling = run.sampling
+
+        def step(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+            batch = centred(batch, run.augment)
+            output, _ = forward(encoder, variables, batch, train=False)
+            return predictions_of(output, batch)
+
+        self._step = jax.jit(step, out_shardings=parallel.replicated(mesh))
+
+    def __call__(self, variables: Tree) -> dict[str, np.ndarray]:
+        """logits f32[N,C], embedding f32[N,D], stage i32[N], index i32[N], ordered by index."""
+        batches = eval_batches(
+            self._source,
+            batch_size=self._batch_size,
+            sampling=self._sampling,
+            keys=self._encoder.input_keys,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            to_device=parallel.to_device(self._mesh),
+        )
+        parts = []
+        try:
+            pending = None
+            for batch in batches:  # one batch behind, so that the device never waits for the host
+                if pending is not None:
+                    parts.append(jax.device_get(pending))
+                pending = self._step(variables, batch)
+            parts.append(jax.device_get(pending))
+        finally:
+            batches.close()
+        joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        mask = joined.pop("mask")
+        order = np.argsort(joined["index"][mask], kind="stable")
+        return {key: value[mask][order] for key, value in joined.items()}
+
+
+def figures(predictions: dict[str, np.ndarray]) -> metrics.Metrics:
+    """Pooled metrics of predictions."""
+    logits = predictions["logits"]
+    counts = metrics.count_confusion(
+        predictions["stage"], logits.argmax(-1), classes=logits.shape[-1]
+    )
+    return metrics.from_confusion(counts)
+
+
+def predictions_file(workdir: Path, split: str) -> Path:
+    """Where a run keeps its predictions on a split."""
+    return workdir / f"predictions_{split}.npz"
+
+
+def write_predictions(
+    workdir: Path, split: str, predictions: dict[str, np.ndarray], source: ClipSource
+) -> None:
+    """Stores predictions with whose they are; the file is there whole or not at all."""
+    if jax.process_index() != 0:
+        return
+    rows = predictions["index"]
+    table = {
+        name: getattr(source.table, name)[rows]
+        for name in ("night_id", "subject_id", "clip_index", "ahi")
+    }
+    with (
+        whole_file(predictions_file(workdir, split)) as temporary,
+        open(temporary, "wb") as file,
+    ):
+        np.savez(file, **predictions, **table)
+
+
+def evaluate(workdir: Path, split: str) -> metrics.Metrics:
+    """Predicts a split with a finished run's network and stores the predictions."""
+    stored = run_folder.read_config(workdir)
+    run = configs.build(configs.RunConfig, stored["run"])
+    model = model_file.load(workdir)
+    encoder = models.create(model.encoder, model.num_classes, **model.options)
+    source = open_split(workdir / stored["dataset"], split)
+    mesh = parallel.make_mesh()
+    evaluator = Evaluator(encoder, source, run, mesh)
+    predictions = evaluator(parallel.replicate(model.variables, mesh))
+    write_predictions(workdir, split, predictions, source)
+    return figures(predictions)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sacd_jax.evaluate",
+        description=__doc__,
+        epilog=f"example: {EXAMPLE}",
+    )
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    arguments = parser.parse_args(argv)
+    parallel.initialize()
+    print_figures(evaluate(arguments.workdir, arguments.split), arguments.split)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,96 @@
+"""A trained network as one file: weights in safetensors, what they are in its header."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import whole_file
+
+FILE_NAME = "model.safetensors"
+_HEADER = "sacd_jax"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and its weights.
+
+    Attributes:
+        encoder: name in `sacd_jax.models`.
+        num_classes: of the classifier.
+        options: the encoder's options.
+        variables: `params` and `batch_stats` as float32 NumPy trees.
+        inputs: how clips are made for it (sampling, crop), as plain JSON.
+    """
+
+    encoder: str
+    num_classes: int
+    options: dict[str, Any]
+    variables: dict[str, Any]
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+def save(folder: Path, model: Model) -> Path:
+    """Writes `model.safetensors` into `folder`, whole or not at all; returns its path."""
+    flat = flatten_dict(model.variables, sep="/")
+    arrays = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+    facts = {
+        "encoder": model.encoder,
+        "num_classes": model.num_classes,
+        "options": model.options,
+        "inputs": model.inputs,
+    }
+    path = folder / FILE_NAME
+    with whole_file(path) as temporary:
+        save_file(arrays, temporary, metadata={_HEADER: json.dumps(facts)})
+    return path
+
+
+def load(folder: str | Path) -> Model:
+    """Reads a folder written by `save` (the `model` folder of a run, or the run's own folder).
+
+    Raises:
+        UserError: no such file, or it is damaged or was not written by this package.
+    """
+    folder = Path(folder)
+    path = next(
+        (p for p in (folder / FILE_NAME, folder / "model" / FILE_NAME) if p.is_file()), None
+    )
+    if path is None:
+        raise UserError(f"no {FILE_NAME} in {folder}: expected a finished run or a converted model")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {})[_HEADER])
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is damaged or no model of sacd_jax: {error}") from error
+    variables: Mapping[str, Any] = unflatten_dict(flat, sep="/")
+    return Model(variables=dict(variables), **facts)
+
+
+def fill(
+    variables: Mapping[str, Any], stored: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Replaces weights by stored ones of the same name and shape.
+
+    Returns:
+        The filled variables, and the names that kept their fresh weights (a new classifier, say).
+
+    Raises:
+        UserError: nothing fits: the stored network is another one.
+    """
+    fresh, old = flatten_dict(dict(variables), sep="/"), flatten_dict(dict(stored), sep="/")
+    fits = {name for name, value in fresh.items() if name in old and old[name].shape == value.shape}
+    if not fits:
+        raise UserError(
+            "the stored weights fit no layer of this network: expected the same encoder"
+        )
+    filled = {name: old[name] if name in fits else value for name, value in fresh.items()}
+    return dict(unflatten_dict(filled, sep="/")), sorted(set(fresh) - fits)

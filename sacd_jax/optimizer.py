@@ -1,0 +1,68 @@
+"""Optimizers and learning-rate schedules by name."""
+
+import optax
+
+from input_pipeline.errors import UserError
+from sacd_jax.config import OptimizerConfig
+from sacd_jax.objectives.objective import Objective
+
+
+def schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
+    """Learning rate as a function of the step.
+
+    `constant`; `step`: times `decay` at each of `milestones`, given as shares of the run (register
+    A31); `one_cycle`: linear rise over the share `warmup`, then a half cosine down to zero.
+    """
+    peak = config.learning_rate
+    if config.schedule == "constant":
+        return optax.constant_schedule(peak)
+    if config.schedule == "step":
+        scales: dict[int, float] = {}
+        for milestone in config.milestones:  # milestones of a short run may fall together
+            step = round(milestone * total_steps)
+            scales[step] = scales.get(step, 1.0) * config.decay
+        return optax.piecewise_constant_schedule(peak, scales)
+    if config.schedule == "one_cycle":
+        warmup = min(max(1, round(config.warmup * total_steps)), max(1, total_steps - 1))
+        return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(total_steps, warmup + 1))
+    raise UserError(
+        f"optimizer.schedule is {config.schedule!r}, expected constant, step or one_cycle"
+    )
+
+
+def make(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
+    """The optimizer of a run.
+
+    Weight decay is coupled (added to the gradient, on every parameter), as in the PyTorch recipes
+    the paper builds on; `adamw` decouples it.
+
+    Args:
+        config: name is sgd (momentum), adam, amsgrad or adamw; clip_norm 0 means no clipping.
+        total_steps: length of the run, for the schedule.
+    """
+    rate = schedule(config, total_steps)
+    coupled = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
+    clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    if config.name == "sgd":
+        parts = [*coupled, optax.trace(config.momentum), optax.scale_by_learning_rate(rate)]
+    elif config.name == "adam":
+        parts = [*coupled, optax.scale_by_adam(), optax.scale_by_learning_rate(rate)]
+    elif config.name == "amsgrad":
+        parts = [*coupled, optax.scale_by_amsgrad(), optax.scale_by_learning_rate(rate)]
+    elif config.name == "adamw":
+        parts = [optax.adamw(rate, weight_decay=config.weight_decay)]
+    else:
+        raise UserError(f"optimizer.name is {config.name!r}, expected sgd, adam, amsgrad or adamw")
+    return optax.chain(*clip, *parts)
+
+
+def for_objective(
+    base: optax.GradientTransformation, objective: Objective
+) -> optax.GradientTransformation:
+    """The optimizer of student and heads; heads whose method brings its own (CCL) use that."""
+    own = objective.optimizer(base)
+    if own is base:
+        return base
+    return optax.partition(
+        {"student": base, "objective": own}, {"student": "student", "objective": "objective"}
+    )

@@ -1,0 +1,158 @@
+"""Trains the networks of an experiment, one after the other, and reports on them.
+
+Every run is resumable and lives in a folder of its own: config, metrics, checkpoints, the best
+network, predictions on the test subjects.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import jax
+
+from input_pipeline.commands import one_line_errors
+from input_pipeline.datasets import prepare
+from input_pipeline.errors import UserError
+from input_pipeline.loader import train_batches
+from input_pipeline.progress import Progress
+from input_pipeline.source import open_split
+from sacd_jax import config as configs
+from sacd_jax import model_file, parallel, run_folder
+from sacd_jax.checkpoint import Checkpoints
+from sacd_jax.config import RunConfig
+from sacd_jax.evaluate import Evaluator, figures, predictions_file, write_predictions, write_report
+from sacd_jax.log import MetricsLog, Stopwatch, Window
+from sacd_jax.tasks.create import create
+
+EXAMPLE = "python -m sacd_jax.train --config configs/demo.py --workdir runs/demo"
+
+
+def main(argv: list[str]) -> None:
+    """Command line; see `--help`."""
+    values = configs.parse_flags(argv, EXAMPLE)
+    workdir = Path(values.workdir)
+    experiment = configs.resolve(values.config)
+    chosen = values.runs.split(",") if values.runs else list(experiment.runs)
+    for name in chosen:
+        if name not in experiment.runs:
+            raise UserError(f"--runs names {name!r}, expected some of {list(experiment.runs)}")
+
+    dataset = prepare(experiment.dataset, Path(values.data_dir or workdir / "data"))
+    parallel.initialize()
+    for name in chosen:
+        train(experiment.runs[name], workdir / name, dataset)
+    if len(experiment.runs) > 1:
+        write_report(experiment, workdir, dataset)
+
+
+def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
+    """Trains one network to the end, from the start or from where an earlier call stopped.
+
+    Args:
+        run: what to train.
+        workdir: the run's folder. Earlier runs of the experiment, which may lend their network, are
+            its siblings.
+        dataset: a built data set.
+
+    Raises:
+        UserError: settings that do not fit the data or an earlier start, or a loss gone wrong.
+        KeyboardInterrupt: interrupted; the state has been saved.
+    """
+    run_folder.claim(workdir, run, dataset)
+    if predictions_file(workdir, "test").exists():
+        print(f"{workdir.name}: finished earlier, kept as it is", file=sys.stderr)
+        return
+
+    # Data
+    mesh = parallel.make_mesh()
+    source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
+    steps_a_pass = int((source.table.stage >= 0).sum()) / run.batch_size
+    total_steps = max(1, round(run.passes * steps_a_pass))
+    evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
+    checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
+
+    # Networks, task and state
+    task = create(run, source, mesh, total_steps, siblings=workdir.parent)
+    train_step = jax.jit(task.train_step, donate_argnums=0)
+    evaluate = Evaluator(task.student, validation, run, mesh)
+    state = task.init(run.seed)
+    checkpoints = Checkpoints(workdir / "checkpoints", {"data": source.fingerprint})
+    first_step = checkpoints.latest() or 0
+    if first_step:
+        state = checkpoints.restore(state)
+
+    # Loop. Metrics are read one step late, so that the device never waits for the host.
+    log = MetricsLog(workdir, resume_step=first_step)
+    best = log.best("validation", "accuracy")
+    watch, window = Stopwatch(), Window(workdir.name)
+    batches = train_batches(
+        source,
+        batch_size=run.batch_size,
+        seed=run.seed,
+        sampling=run.sampling,
+        keys=task.input_keys,
+        start_step=first_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        batch_mode=run.batch_mode,
+        group_size=run.group_size,
+        to_device=parallel.to_device(mesh),
+    )
+    progress = Progress(
+        f"train {workdir.name}",
+        total=total_steps * run.batch_size,
+        unit="clip",
+        start=first_step * run.batch_size,
+    )
+    with (
+        contextlib.closing(batches),
+        contextlib.closing(log),
+        contextlib.closing(checkpoints),
+        run_folder.stop_request() as stop,
+        progress,
+    ):
+        for step in range(first_step + 1, total_steps + 1):
+            with watch.waiting():
+                batch = next(batches)
+            with watch.compiling() if step == first_step + 1 else contextlib.nullcontext():
+                state, metrics = train_step(state, batch)
+            window.add(step, metrics)
+            watch.clips(run.batch_size)
+            progress.advance(run.batch_size, note=window.note)
+
+            last = step == total_steps or stop.requested
+            if step % run.log_every_steps == 0 or last:
+                log.write(
+                    "train", step, {"pass": step / steps_a_pass, **window.mean(), **watch.lap()}
+                )
+            if step % evaluate_every == 0 or step == total_steps:
+                with watch.pause():
+                    window.check()
+                    measured = figures(evaluate(state.student()))
+                    log.write_figures("validation", step, measured)
+                    if measured["accuracy"] > best or run.select == "last":
+                        best = measured["accuracy"]
+                        model_file.save(workdir / "model", task.model(state.student()))
+            if step % checkpoint_every == 0 or last:
+                with watch.pause():
+                    window.check()
+                    checkpoints.save(state, step)
+            if stop.requested:
+                break
+        checkpoints.wait()
+    if stop.requested:
+        raise KeyboardInterrupt
+
+    # The selected network on the test subjects
+    test = open_split(dataset, "test")
+    variables = parallel.replicate(model_file.load(workdir).variables, mesh)
+    write_predictions(workdir, "test", Evaluator(task.student, test, run, mesh)(variables), test)
+
+
+if __name__ == "__main__":
+    configs.define_flags(
+        runs="names of the experiment's runs to train, with commas; all by default",
+        data_dir="where data sets are built; <workdir>/data by default",
+    )
+    with one_line_errors():
+        main(sys.argv)

@@ -1,0 +1,61 @@
+"""A network as a file: back as it was, or one clear line."""
+
+import numpy as np
+import pytest
+
+from input_pipeline.errors import UserError
+from sacd_jax.model_file import FILE_NAME, Model, fill, load, save
+
+VARIABLES = {
+    "params": {"head": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
+    "batch_stats": {"norm": {"mean": np.zeros(3, np.float32)}},
+}
+MODEL = Model("mlp", 5, {"width": 3}, VARIABLES, {"crop": [40, 48]})
+
+
+def test_round_trip(tmp_path):
+    save(tmp_path / "model", MODEL)
+    for folder in (tmp_path, tmp_path / "model"):  # a run's folder lends its model too
+        back = load(folder)
+        assert (back.encoder, back.num_classes, back.options) == ("mlp", 5, {"width": 3})
+        assert back.inputs == {"crop": [40, 48]}
+        kernel = back.variables["params"]["head"]["kernel"]
+        assert np.array_equal(kernel, VARIABLES["params"]["head"]["kernel"])
+
+
+def test_missing_and_damaged_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=f"no {FILE_NAME} in .*: expected"):
+        load(tmp_path)
+    path = save(tmp_path, MODEL)
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserError, match="is damaged"):
+        load(tmp_path)
+
+
+def test_foreign_safetensors_are_refused(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / FILE_NAME)
+    with pytest.raises(UserError, match="no model of sacd_jax"):
+        load(tmp_path)
+
+
+def test_fill_keeps_fresh_weights_where_shapes_differ():
+    fresh = {
+        "params": {
+            "body": {"kernel": np.zeros((2, 2))},
+            "head": {"kernel": np.zeros((2, 5))},
+        }
+    }
+    stored = {
+        "params": {
+            "body": {"kernel": np.ones((2, 2))},
+            "head": {"kernel": np.ones((2, 400))},
+        }
+    }
+    filled, kept = fill(fresh, stored)
+    assert kept == ["params/head/kernel"]
+    assert filled["params"]["body"]["kernel"].sum() == 4
+    assert filled["params"]["head"]["kernel"].shape == (2, 5)
+    with pytest.raises(UserError, match="fit no layer"):
+        fill(fresh, {"params": {"other": np.ones(3)}})

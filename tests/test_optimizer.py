@@ -1,0 +1,74 @@
+"""Optimizers against their formulas, written out in NumPy."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from input_pipeline.errors import UserError
+from sacd_jax.config import OptimizerConfig
+from sacd_jax.optimizer import make, schedule
+
+
+def run(config: OptimizerConfig, gradients: list[float], start: float = 1.0) -> list[float]:
+    optimizer = make(config, total_steps=len(gradients))
+    params = {"w": jnp.float32(start)}
+    state = optimizer.init(params)
+    path = []
+    for gradient in gradients:
+        updates, state = optimizer.update({"w": jnp.float32(gradient)}, state, params)
+        params = {"w": params["w"] + updates["w"]}
+        path.append(float(params["w"]))
+    return path
+
+
+def test_sgd_is_pytorchs_with_coupled_weight_decay():
+    config = OptimizerConfig(
+        learning_rate=0.1, schedule="constant", momentum=0.9, weight_decay=0.01
+    )
+    weight, buffer, expected = 1.0, 0.0, []
+    gradients = [0.5, -0.2, 0.3, 0.1]
+    for gradient in gradients:
+        buffer = 0.9 * buffer + gradient + 0.01 * weight
+        weight -= 0.1 * buffer
+        expected.append(weight)
+    np.testing.assert_allclose(run(config, gradients), expected, rtol=1e-6)
+
+
+def test_adam_has_coupled_weight_decay():
+    config = OptimizerConfig(name="adam", learning_rate=0.1, schedule="constant", weight_decay=0.1)
+    weight, first, second, expected = 1.0, 0.0, 0.0, []
+    gradients = [0.5, -0.2, 0.3]
+    for step, gradient in enumerate(gradients, 1):
+        gradient += 0.1 * weight
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        weight -= 0.1 * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        expected.append(weight)
+    np.testing.assert_allclose(run(config, gradients), expected, rtol=1e-5)
+
+
+def test_step_schedule_follows_the_paper():
+    rate = schedule(OptimizerConfig(), total_steps=80)
+    values = [float(rate(step)) for step in (0, 39, 41, 59, 61, 79)]
+    np.testing.assert_allclose(values, [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5], rtol=1e-6)
+
+
+def test_one_cycle_rises_and_falls_to_zero():
+    config = OptimizerConfig(learning_rate=0.2, schedule="one_cycle", warmup=0.25)
+    values = [float(schedule(config, 100)(step)) for step in range(101)]
+    assert values[0] == 0 and np.argmax(values) == 25 and values[-1] == pytest.approx(0, abs=1e-7)
+    assert max(values) == pytest.approx(0.2)
+    assert (np.diff(values[:26]) > 0).all() and (np.diff(values[25:]) < 0).all()
+
+
+def test_clipping_bounds_the_update():
+    config = OptimizerConfig(
+        learning_rate=1.0, schedule="constant", momentum=0.0, weight_decay=0.0, clip_norm=0.5
+    )
+    assert run(config, [100.0], start=0.0) == [pytest.approx(-0.5)]
+
+
+@pytest.mark.parametrize("field", ["name", "schedule"])
+def test_unknown_names_are_refused(field):
+    with pytest.raises(UserError, match=f"optimizer.{field} is 'sdg', expected"):
+        make(OptimizerConfig(**{field: "sdg"}), 10)
