@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import fcntl
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +58,23 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
     """Deletes what killed processes left beside their targets in `folder`."""
     for left in Path(folder).glob(".unfinished-*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(path: str | os.PathLike, waiting: str) -> Iterator[None]:
+    """Lets one process at a time into the block; the others wait, and say `waiting` on stderr once.
+
+    `path` is a small file that stays; the lock itself ends with the process, however it ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

@@ -1,0 +1,188 @@
+"""From settings to a built dataset: nights -> decoded clips -> TFDS shards, tables and
+description."""
+
+import contextlib
+import io
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from input_pipeline.datasets.decode import DecodedNight, decode_nights
+from input_pipeline.datasets.folder import (
+    INFO_FILE,
+    SPLITS_FILE,
+    ClipTable,
+    DatasetInfo,
+    table_path,
+)
+from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint
+from input_pipeline.errors import UserError
+from input_pipeline.files import only_one, remove_unfinished, whole_folder
+from input_pipeline.night import Night, read_manifest
+from input_pipeline.progress import Progress
+from input_pipeline.splits import SPLITS, Splits, make_splits, read_splits, write_splits
+from input_pipeline.stages import STAGES
+
+Chosen = dict[str, list[tuple[DecodedNight, np.ndarray]]]
+"""Split -> nights and the positions of their clips that belong to it."""
+
+
+def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None) -> Path:
+    """Builds the dataset of `settings` below `root`, unless it is there.
+
+    A build that was broken off goes on with the nights it had done. Several processes may call this
+    at
+    once: one builds, the others wait. `train` and `test` and so on are read with
+        `source.open_split`.
+
+    Args:
+        jobs: processes that decode nights; the number of cores if None.
+
+    Returns:
+        the dataset's folder, named after its fingerprint.
+
+    Raises:
+        UserError: a manifest, night or split that cannot be used. Every night that fails is
+            printed.
+    """
+    root = Path(root)
+    nights = _sorted(read_manifest(settings.manifest)) if settings.manifest else []
+    split = read_splits(settings.split_file) if settings.split_file else None
+    digest = dataset_fingerprint(settings, nights, split)
+    folder = root / f"{settings.name}-{digest[:12]}"
+    if (folder / INFO_FILE).is_file():
+        return folder
+    with only_one(root / ".build.lock", f"waiting for another build in {root}"):
+        if not (folder / INFO_FILE).is_file():
+            _build(settings, root, folder, digest, nights, split, jobs)
+    return folder
+
+
+def _sorted(nights: Sequence[Night]) -> list[Night]:
+    return sorted(nights, key=lambda night: night.night_id)
+
+
+def _build(
+    settings: DatasetSettings,
+    root: Path,
+    folder: Path,
+    digest: str,
+    nights: list[Night],
+    split: Splits | None,
+    jobs: int | None,
+) -> None:
+    store = root / ".decoded"
+    for left in (root, store):
+        remove_unfinished(left)
+    if settings.simulated:
+        from input_pipeline.datasets.simulated import simulated_nights
+
+        nights = _sorted(simulated_nights(settings, root, jobs))
+    split = split or make_splits(nights, **vars(settings.split))
+    for note in split.notes:
+        print(f"split: {note}", file=sys.stderr, flush=True)
+    decoded, problems = decode_nights(nights, settings.clips, store, jobs)
+    if problems:
+        for problem in problems:
+            print(problem, file=sys.stderr, flush=True)
+        first = f": {problems[0]}" if len(problems) == 1 else ", listed above"
+        raise UserError(
+            f"{len(problems)} of {len(nights)} nights cannot be used{first}; mend them or "
+            "take them out of the manifest (nights that are done are kept)"
+        )
+    chosen = _divide(decoded, split)
+    with whole_folder(folder) as temporary:
+        tables = {part: _table(chosen[part]) for part in SPLITS}
+        for part, table in tables.items():
+            if not len(table):
+                raise UserError(
+                    f"split {part} has no clips; expected some in each of {', '.join(SPLITS)}"
+                )
+            table.write(table_path(temporary, part))
+        write_splits(temporary / SPLITS_FILE, split)
+        _write_shards(settings, chosen, temporary)
+        _info(settings, digest, split, tables).write(temporary)
+    shutil.rmtree(store, ignore_errors=True)
+
+
+def _divide(decoded: Sequence[DecodedNight], split: Splits) -> Chosen:
+    chosen: Chosen = {part: [] for part in SPLITS}
+    for each in decoded:
+        night = each.night
+        positions: dict[str, list[int]] = {}
+        for position, clip_index in enumerate(each.array("clip_index").tolist()):
+            part = split.part_of(night.subject_id, night.night_id, clip_index)
+            positions.setdefault(part, []).append(position)
+        for part, taken in positions.items():
+            chosen[part].append((each, np.asarray(taken)))
+    return chosen
+
+
+def _table(chosen: Sequence[tuple[DecodedNight, np.ndarray]]) -> ClipTable:
+    rows: list[tuple[Any, ...]] = []
+    for each, positions in chosen:
+        night = each.night
+        ahi = float("nan") if night.ahi is None else night.ahi
+        columns = (each.array(name)[positions].tolist() for name in ("clip_index", "stage"))
+        rows += [
+            (night.night_id, night.subject_id, clip_index, stage, ahi)
+            for clip_index, stage in zip(*columns, strict=True)
+        ]
+    return ClipTable.of_columns(*(zip(*rows, strict=True) if rows else [()] * 5))
+
+
+def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> None:
+    """Writes the TFDS part of a dataset directly into `folder`."""
+    import tensorflow_datasets as tfds  # slow to import, and only building needs it
+
+    from input_pipeline.datasets.s3ve import Piece, S3ve
+    from input_pipeline.datasets.simulated import Simulated
+
+    tfds.disable_progress_bar()
+    parts = {part: [Piece(*piece) for piece in pieces] for part, pieces in chosen.items()}
+    total = sum(len(piece.chosen) for pieces in parts.values() for piece in pieces)
+    with Progress("write clips", total=total, unit="clip") as progress:
+        builder_class = Simulated if settings.simulated else S3ve
+        builder = builder_class(
+            parts=parts, clips=settings.clips, on_record=progress.advance, data_dir=folder / "tfds"
+        )
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says that it is downloading
+            builder.download_and_prepare()
+    for path in Path(builder.data_dir).iterdir():
+        path.rename(folder / path.name)
+    shutil.rmtree(folder / "tfds")
+
+
+def _info(
+    settings: DatasetSettings, digest: str, split: Splits, tables: Mapping[str, ClipTable]
+) -> DatasetInfo:
+    clips = settings.clips
+    counts = {
+        part: {
+            "subjects": len(np.unique(table.subject_id)),
+            "nights": len(np.unique(table.night_id)),
+            "clips": len(table),
+            "stages": {
+                name: int(np.sum(table.stage == label)) for label, name in enumerate(STAGES)
+            },
+        }
+        for part, table in tables.items()
+    }
+    return DatasetInfo(
+        name=settings.name,
+        fingerprint=digest,
+        simulated=settings.simulated,
+        split_mode=split.settings.mode,
+        frame_rate=clips.frame_rate,
+        frames=clips.frames,
+        height=clips.height,
+        width=clips.width,
+        channels=1,
+        eeg_rate=clips.eeg_rate,
+        samples=clips.samples,
+        counts=counts,
+    )

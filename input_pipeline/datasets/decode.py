@@ -1,0 +1,107 @@
+"""Nights -> clips on disk, several nights at a time; the part of building that takes long.
+
+Each night becomes a folder of flat arrays that the TFDS builder maps into memory: nothing of a
+night is held at once, and a night that is done is not done again when a build was broken off.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from input_pipeline.clips import ClipSettings, clips
+from input_pipeline.datasets.settings import VERSION, night_description
+from input_pipeline.errors import UserError
+from input_pipeline.files import whole_folder
+from input_pipeline.fingerprints import fingerprint
+from input_pipeline.night import Night
+from input_pipeline.processes import parallel_map
+from input_pipeline.progress import Progress
+
+_ARRAYS = {"video": np.uint8, "eeg": np.float32, "stage": np.int32, "clip_index": np.int32}
+
+
+@dataclass(frozen=True)
+class DecodedNight:
+    """The clips of one night on disk, in order."""
+
+    night: Night
+    folder: Path
+    settings: ClipSettings
+
+    def array(self, name: str) -> np.ndarray:
+        """`video` [clips, frames, height, width, 1], `eeg` [clips, samples], `stage` or
+        `clip_index` [clips]."""
+        settings = self.settings
+        shapes = {
+            "video": (settings.frames, settings.height, settings.width, 1),
+            "eeg": (settings.samples,),
+        }
+        return np.memmap(self.folder / name, _ARRAYS[name], mode="r").reshape(
+            -1, *shapes.get(name, ())
+        )
+
+    def records(self, chosen: Sequence[int] | np.ndarray) -> Iterator[dict[str, Any]]:
+        """The clip records at the positions `chosen`; arrays are views of the files."""
+        arrays = {name: self.array(name) for name in _ARRAYS}
+        for position in chosen:
+            record: dict[str, Any] = {name: array[position] for name, array in arrays.items()}
+            record |= {"stage": int(record["stage"]), "clip_index": int(record["clip_index"])}
+            yield record | {"night_id": self.night.night_id, "subject_id": self.night.subject_id}
+
+
+@dataclass(frozen=True)
+class _Job:
+    night: Night
+    folder: Path
+    settings: ClipSettings
+
+
+def _decode(job: _Job) -> str | None:
+    """Writes the clips of one night; returns what is wrong with it, if a user can mend that."""
+    try:
+        with whole_folder(job.folder) as folder, ExitStack() as open_files:
+            files = {name: open_files.enter_context(open(folder / name, "wb")) for name in _ARRAYS}
+            count = 0
+            for clip in clips(job.night, job.settings):
+                for name, dtype in _ARRAYS.items():
+                    files[name].write(np.ascontiguousarray(clip[name], dtype).data)
+                count += 1
+            if not count:
+                raise UserError("no clip has both video and EEG; expected at least one")
+    except UserError as error:
+        text = str(error)
+        return text if job.night.night_id in text else f"night {job.night.night_id}: {text}"
+    except Exception as error:
+        error.add_note(f"while reading night {job.night.night_id}")
+        raise
+    return None
+
+
+def decode_nights(
+    nights: Sequence[Night], settings: ClipSettings, store: Path, jobs: int | None = None
+) -> tuple[list[DecodedNight], list[str]]:
+    """Decodes the nights that are not in `store` yet.
+
+    Returns:
+        the decoded nights in the order of `nights`, and one line for each night that could not be
+        used.
+    """
+    decoded = []
+    for night in nights:
+        # Settings and files are part of the name: what was decoded otherwise is not taken.
+        key = fingerprint([VERSION, asdict(settings), night_description(night)])
+        decoded.append(DecodedNight(night, store / f"{night.night_id}-{key[:12]}", settings))
+    todo = [_Job(each.night, each.folder, settings) for each in decoded if not each.folder.is_dir()]
+    problems: dict[str, str] = {}
+    done = len(nights) - len(todo)
+    with Progress("decode nights", total=len(nights), unit="night", start=done) as progress:
+        for position, problem in parallel_map(_decode, todo, jobs):
+            if problem is not None:
+                problems[todo[position].night.night_id] = problem
+            progress.advance()
+    whole = [each for each in decoded if each.night.night_id not in problems]
+    return whole, [problems[night.night_id] for night in nights if night.night_id in problems]

@@ -1,0 +1,125 @@
+"""What lies in the folder of a built dataset beside the TFDS shards, and how it is read."""
+
+import csv
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_csv, write_json
+
+INFO_FILE = "dataset.json"
+SPLITS_FILE = "splits.json"
+
+
+@dataclass(frozen=True)
+class ClipTable:
+    """Who and what each clip of a split is: row i describes record i of the split."""
+
+    night_id: Shaped[np.ndarray, " clips"]
+    subject_id: Shaped[np.ndarray, " clips"]
+    clip_index: Int[np.ndarray, " clips"]
+    """Position in the night; a jump means that clips are missing between."""
+    stage: Int[np.ndarray, " clips"]
+    """Label in the order of `stages.STAGES`; -1 where nobody scored."""
+    ahi: Float[np.ndarray, " clips"]
+    """Apnoea-hypopnoea index of the night, events an hour; NaN where it is not known."""
+
+    @classmethod
+    def of_columns(
+        cls, night_id: Any, subject_id: Any, clip_index: Any, stage: Any, ahi: Any
+    ) -> "ClipTable":
+        """A table from any sequences, with the dtypes that the rest relies on."""
+        return cls(
+            np.asarray(night_id, dtype=np.str_),
+            np.asarray(subject_id, dtype=np.str_),
+            np.asarray(clip_index, dtype=np.int32),
+            np.asarray(stage, dtype=np.int32),
+            np.asarray(ahi, dtype=np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    def runs(self) -> list[Int[np.ndarray, " clips"]]:
+        """Rows of each unbroken piece of a night, in order: never across nights or missing
+        clips."""
+        broken = (self.night_id[1:] != self.night_id[:-1]) | (np.diff(self.clip_index) != 1)
+        return [
+            run for run in np.split(np.arange(len(self)), np.flatnonzero(broken) + 1) if len(run)
+        ]
+
+    def write(self, path: Path) -> None:
+        """Writes the table as CSV."""
+        ahi = ["" if np.isnan(value) else f"{value:g}" for value in self.ahi]
+        columns = (self.night_id, self.subject_id, self.clip_index, self.stage, ahi)
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        write_csv(path, [field.name for field in fields(self)], rows)
+
+    @classmethod
+    def read(cls, path: Path) -> "ClipTable":
+        """Reads what `write` wrote."""
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        columns = {field.name: [row[field.name] for row in rows] for field in fields(cls)}
+        columns["ahi"] = [float(value or "nan") for value in columns["ahi"]]
+        return cls.of_columns(**columns)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What all clips of a dataset have in common; `dataset.json` in its folder."""
+
+    name: str
+    fingerprint: str
+    """Hash of settings, nights and split: equal for the same data wherever it lies."""
+    simulated: bool
+    split_mode: str
+    """`subject`, or `paper_val`: then validation clips come from training subjects, and every table
+    says so."""
+    frame_rate: float
+    frames: int
+    height: int
+    width: int
+    channels: int
+    eeg_rate: float
+    samples: int
+    counts: dict[str, dict[str, Any]]
+    """Split -> numbers of subjects, nights, clips, and clips of each stage."""
+
+    @property
+    def video_shape(self) -> tuple[int, int, int, int]:
+        """Frames, height, width, channels of a stored clip."""
+        return self.frames, self.height, self.width, self.channels
+
+    def write(self, folder: Path) -> None:
+        """Writes `dataset.json`."""
+        write_json(folder / INFO_FILE, asdict(self))
+
+
+def table_path(folder: Path, split: str) -> Path:
+    """Where the table of a split lies."""
+    return folder / f"{split}.csv"
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Reads `dataset.json`.
+
+    Raises:
+        UserError: there is no finished dataset in `folder`.
+    """
+    try:
+        return DatasetInfo(**json.loads((folder / INFO_FILE).read_text()))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no {INFO_FILE}; expected the folder of a built dataset "
+            "(see `python -m input_pipeline.build --help`)"
+        ) from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise UserError(
+            f"{folder / INFO_FILE}: not a dataset description ({error}); build it again"
+        ) from None

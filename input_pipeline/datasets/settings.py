@@ -1,0 +1,88 @@
+"""Everything a dataset is made from, and the fingerprint that says when two are the same."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from input_pipeline.clips import ClipSettings
+from input_pipeline.errors import UserError
+from input_pipeline.fingerprints import fingerprint
+from input_pipeline.night import Night
+from input_pipeline.splits import Splits, SplitSettings
+
+if TYPE_CHECKING:  # a hospital's data need no simulator
+    from input_pipeline.simulation import SimulationSettings
+
+NAMES = ("s3ve", "simulated")
+VERSION = "1.0.0"
+"""Of the stored form of clips; part of every fingerprint, so a change builds anew."""
+
+
+@dataclass(frozen=True)
+class DatasetSettings:
+    """What `prepare` builds.
+
+    `s3ve` takes the nights of a manifest; `simulated` simulates its nights first.
+    """
+
+    name: str
+    manifest: Path | None = None
+    """For `s3ve`."""
+    simulation: "SimulationSettings | None" = None
+    """For `simulated`."""
+    clips: ClipSettings = field(default_factory=ClipSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    split_file: Path | None = None
+    """A split made before (`splits.json` of another dataset, or by hand) in place of `split`."""
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise UserError(f"dataset {self.name!r}: expected {' or '.join(NAMES)}")
+        if self.name == "s3ve" and (self.manifest is None or self.simulation is not None):
+            raise UserError("dataset s3ve: expected a manifest and no simulation settings")
+        if self.name == "simulated" and (self.simulation is None or self.manifest is not None):
+            raise UserError("dataset simulated: expected simulation settings and no manifest")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the nights are made up."""
+        return self.name == "simulated"
+
+
+def night_description(night: Night) -> dict[str, Any]:
+    """What a night's clips depend on, without the place of its files: names and sizes stand for
+    them."""
+    description: dict[str, Any] = {}
+    for key, value in vars(night).items():
+        if isinstance(value, Path):
+            description[key] = [value.name, value.stat().st_size]
+        else:
+            description[key] = value.isoformat() if isinstance(value, datetime) else value
+    return description
+
+
+def dataset_fingerprint(
+    settings: DatasetSettings, nights: Sequence[Night], split: Splits | None
+) -> str:
+    """Hash of the settings, of what the manifest says of the nights, and of the split; of no path.
+
+    Args:
+        nights: the nights of the manifest; none for simulated nights, which their settings
+            determine.
+        split: what `split_file` holds; None where the split follows from `settings.split`.
+    """
+    simulation = None
+    if settings.simulation is not None:
+        simulation = {"nights": settings.simulation.nights, **settings.simulation.identity()}
+    return fingerprint(
+        {
+            "version": VERSION,
+            "name": settings.name,
+            "clips": asdict(settings.clips),
+            "simulation": simulation,
+            "nights": [night_description(night) for night in nights],
+            "split": asdict(split or settings.split),
+        }
+    )

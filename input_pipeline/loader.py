@@ -1,0 +1,310 @@
+"""Batches of clips for one process of a training: Grain from the records to the device.
+
+The position in the data is the step: what step n reads depends on the seed and n alone. P processes
+together read the rows that one process would read, in the same order; process p holds the p-th part
+of each batch. So no iterator state needs to be saved, and a run may go on with another number of
+processes.
+
+Batches are dicts of NumPy arrays: `video` uint8 [B, T, H, W, C], `eeg` float32 [B, samples] in
+microvolt (those that `keys` names), `stage` int32 [B] (-1 unknown), `index` int32 [B] (row in the
+split), `mask` bool [B] (False: padding, whose index is the length of the split), and the rows of
+the arrays given as `extra`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import grain
+import numpy as np
+
+from input_pipeline.errors import UserError
+from input_pipeline.groups import SequenceSchedule, labelled_clips, neighbours, padded
+from input_pipeline.sampling import Sampling
+from input_pipeline.source import ClipSource
+from input_pipeline.stages import UNKNOWN
+
+Batch = dict[str, np.ndarray]
+ToDevice = Callable[[Batch], Any]
+
+INPUTS = ("video", "eeg")
+"""Keys of a batch that a network may read."""
+
+_ON_DEVICE = 2  # batches held ready on the device
+
+
+class Batches(Iterator[Any]):
+    """An iterator over batches that owns threads: close it, or use it as a context manager."""
+
+    def __init__(self, dataset: grain.IterDataset):
+        self._iterator = iter(dataset)
+
+    def __next__(self) -> Any:
+        return next(self._iterator)
+
+    def close(self) -> None:
+        """Ends the reading threads; may be called twice."""
+        self._iterator.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Clips that were read together, not copied yet."""
+
+    rows: np.ndarray
+    clips: list[dict[str, Any] | None]
+    """None: padding."""
+    frames: list[np.ndarray]
+    """Stored frames to take of each clip."""
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """From rows to groups of clips, and from groups to the arrays of a batch."""
+
+    source: ClipSource
+    sampling: Sampling
+    keys: tuple[str, ...]
+    extra: Mapping[str, np.ndarray]
+    sequences: bool
+
+    def read(self, element: Any, offsets: np.ndarray | None = None) -> _Group:
+        """Reads the clips of one group; `offsets` are places of the moments, the middle if None."""
+        rows, is_first = element if self.sequences else (element, False)
+        info, end = self.source.info, len(self.source)
+        offsets = np.full(len(rows), 0.5) if offsets is None else offsets
+        clips = [self.source[row] if row < end else None for row in rows.tolist()]
+        frames = [self.sampling.indices(info.frames, info.frame_rate, offset) for offset in offsets]
+        return _Group(rows, clips, frames, is_first)
+
+    def read_randomly(self, element: Any, rng: np.random.Generator) -> _Group:
+        """Reads with a random offset for each clip; `rng` depends on the seed and the position
+        alone."""
+        length = len(element[0]) if self.sequences else len(element)
+        return self.read(element, rng.random(length))
+
+    def assemble(self, groups: Sequence[_Group]) -> Batch:
+        """Copies every clip once, into its place in the batch."""
+        rows = np.concatenate([group.rows for group in groups])
+        clips = [clip for group in groups for clip in group.clips]
+        frames = [taken for group in groups for taken in group.frames]
+        mask = rows < len(self.source)
+        batch: Batch = {}
+        if "video" in self.keys:
+            video = np.empty(
+                (len(rows), self.sampling.frames, *self.source.info.video_shape[1:]), np.uint8
+            )
+            for out, clip, taken in zip(video, clips, frames, strict=True):
+                if clip is None:
+                    out[:] = 0
+                else:
+                    np.take(
+                        clip["video"], taken, axis=0, out=out, mode="clip"
+                    )  # "raise" would copy twice
+            batch["video"] = video
+        if "eeg" in self.keys:
+            eeg = np.zeros((len(rows), self.source.info.samples), np.float32)
+            for out, clip in zip(eeg, clips, strict=True):
+                if clip is not None:
+                    out[:] = clip["eeg"]
+            batch["eeg"] = eeg
+        stages = [UNKNOWN if clip is None else clip["stage"] for clip in clips]
+        batch |= {
+            "stage": np.asarray(stages, np.int32),
+            "index": rows.astype(np.int32),
+            "mask": mask,
+        }
+        for name, array in self.extra.items():
+            joined = np.asarray(array[np.where(mask, rows, 0)])
+            joined[~mask] = 0
+            batch[name] = joined
+        if self.sequences:
+            batch = {
+                key: value.reshape(len(groups), -1, *value.shape[1:])
+                for key, value in batch.items()
+            }
+            batch["is_first"] = np.asarray([group.is_first for group in groups])
+        return batch
+
+
+def _reader(
+    source: ClipSource,
+    sampling: Sampling,
+    keys: Sequence[str],
+    extra: Mapping[str, np.ndarray] | None,
+    sequences: bool = False,
+) -> _Reader:
+    extra = dict(extra or {})
+    for key in keys:
+        if key not in INPUTS:
+            raise UserError(f"batch key {key!r}: clips hold {', '.join(INPUTS)}")
+    for name, array in extra.items():
+        if len(array) != len(source):
+            raise UserError(
+                f"{name}: {len(array)} rows for a split of {len(source)} clips; expected one a clip"
+            )
+    if "video" in keys:
+        sampling.check(source.info.frames, source.info.frame_rate)
+    else:
+        sampling = Sampling(moments=1)  # no frame is copied
+    return _Reader(source, sampling, tuple(keys), extra, sequences)
+
+
+def _share(groups_a_batch: int, process_index: int, process_count: int) -> int:
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process {process_index} of {process_count}")
+    if groups_a_batch < 1 or groups_a_batch % process_count:
+        raise UserError(
+            f"a batch of {groups_a_batch} groups of clips cannot be divided evenly among "
+            f"{process_count} processes"
+        )
+    return groups_a_batch // process_count
+
+
+def _batches(dataset: grain.MapDataset, to_device: ToDevice | None, read_threads: int) -> Batches:
+    # Few threads and a short buffer: the default (16 threads, 500 elements) was measured to be
+    # slower, and an element here is a whole batch.
+    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
+    batches = dataset.to_iter_dataset(options)
+    if to_device is not None:
+        batches = grain.experimental.ThreadPrefetchIterDataset(
+            batches.map(to_device), prefetch_buffer_size=_ON_DEVICE
+        )
+    return Batches(batches)
+
+
+def train_batches(
+    source: ClipSource,
+    *,
+    batch_size: int,
+    seed: int,
+    sampling: Sampling,
+    keys: Sequence[str] = INPUTS,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    batch_mode: str = "shuffled",
+    group_size: int = 16,
+    to_device: ToDevice | None = None,
+    read_threads: int = 2,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Batches:
+    """Endless batches in a new random order every pass, from `start_step` on.
+
+    Args:
+        batch_size: clips of all processes together; each yields its `batch_size / process_count`.
+        batch_mode: `shuffled` (clips of known stage in any order) or `contiguous` (shuffled groups
+            of `group_size` neighbouring clips of one night; the paper's "temporal correlation",
+            register A13).
+        to_device: is called on each host batch ahead of time, in a thread of its own.
+        extra: arrays over the rows of the split that are joined to the batch (a teacher cache).
+
+    Raises:
+        UserError: the split has no such clips, or the sizes do not fit each other.
+    """
+    if batch_mode == "shuffled":
+        groups = labelled_clips(source.table)
+    elif batch_mode == "contiguous":
+        groups = neighbours(source.table, group_size)
+    else:
+        raise UserError(f"batch_mode {batch_mode!r}: expected 'shuffled' or 'contiguous'")
+    length = groups.shape[1]
+    if batch_size % length:
+        raise UserError(f"batch_size {batch_size}: expected a multiple of the group size {length}")
+    if len(groups) * length < batch_size:
+        raise UserError(
+            f"split {source.split} has {len(groups)} groups of {length} labelled clips for "
+            f"{batch_mode} batches; expected at least one batch of {batch_size} clips"
+        )
+    local = _share(batch_size // length, process_index, process_count)
+    reader = _reader(source, sampling, keys, extra)
+    dataset = (
+        grain.MapDataset.source(groups)
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(reader.read_randomly)  # after repeat: new offsets every pass
+        .batch(local, drop_remainder=True, batch_fn=reader.assemble)
+    )
+    first = start_step * process_count + process_index
+    return _batches(dataset[first::process_count], to_device, read_threads)
+
+
+def eval_batches(
+    source: ClipSource,
+    *,
+    batch_size: int,
+    sampling: Sampling,
+    keys: Sequence[str] = INPUTS,
+    process_index: int = 0,
+    process_count: int = 1,
+    to_device: ToDevice | None = None,
+    read_threads: int = 2,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Batches:
+    """Every clip of the split once, in order, with centred frames; the last batch is padded.
+
+    Clips of unknown stage are there too (a hypnogram has no holes); metrics leave them out.
+    """
+    local = _share(batch_size, process_index, process_count)
+    reader = _reader(source, sampling, keys, extra)
+    rows = padded(np.arange(len(source)), batch_size, len(source))
+    dataset = (
+        grain.MapDataset.source(rows[:, None])
+        .map(reader.read)
+        .batch(local, batch_fn=reader.assemble)
+    )
+    return _batches(dataset[process_index::process_count], to_device, read_threads)
+
+
+def sequences(
+    source: ClipSource,
+    length: int,
+    *,
+    batch_size: int,
+    sampling: Sampling,
+    seed: int | None,
+    keys: Sequence[str] = INPUTS,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    to_device: ToDevice | None = None,
+    read_threads: int = 2,
+    extra: Mapping[str, np.ndarray] | None = None,
+) -> Batches:
+    """Batches of `batch_size` sequences of `length` clips in the order of the night, for networks
+    with a state.
+
+    All arrays are [B, L, ...]; `is_first` bool [B] says that a lane begins a new night (or goes on
+    after a gap) and its state is to be reset. A lane reads a night to its end; the last sequence of
+    a night is padded (`mask`). Clips of unknown stage stay in their place.
+
+    Args:
+        seed: endless, nights in a new random order every pass, random frame offsets. None: one pass
+            in order with centred frames.
+    """
+    local = _share(batch_size, process_index, process_count)
+    reader = _reader(source, sampling, keys, extra, sequences=True)
+    if length < 1:
+        raise UserError(f"sequences of {length} clips: expected 1 or more")
+    schedule = grain.MapDataset.source(SequenceSchedule(source.table, length, batch_size, seed))
+    if seed is None:
+        read = schedule.map(reader.read)
+    else:
+        read = schedule.seed(seed).random_map(reader.read_randomly)
+    dataset = read.batch(local, drop_remainder=True, batch_fn=reader.assemble)
+    first = start_step * process_count + process_index
+    return _batches(dataset[first::process_count], to_device, read_threads)

@@ -1,0 +1,79 @@
+"""Which stored frames of a clip a network sees."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from input_pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Frames at evenly spaced moments over the clip, at each moment one frame or a few at fixed
+    lags.
+
+    The clip is divided into `moments` equal parts. One frame is taken in each, all at the same
+    offset into their
+    part: a random offset in training, the middle in test. (The paper's form is 16 moments with lag
+        0; lags show movement slower than the distance of moments resolves, such as breathing.)
+    """
+
+    moments: int = 16
+    lags_s: tuple[float, ...] = (0.0,)
+    """Seconds after the moment, ascending from 0."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "lags_s", tuple(float(lag) for lag in self.lags_s)
+        )  # a config gives a list
+        if self.moments < 1:
+            raise UserError(f"moments {self.moments}: expected 1 or more")
+        if not self.lags_s or self.lags_s[0] != 0 or list(self.lags_s) != sorted(set(self.lags_s)):
+            raise UserError(f"lags_s {self.lags_s}: expected ascending seconds that begin with 0")
+
+    @property
+    def frames(self) -> int:
+        """Frames a clip yields: moments times lags."""
+        return self.moments * len(self.lags_s)
+
+    def _lags(self, stored: int, frame_rate: float) -> tuple[Int[np.ndarray, " lags"], int]:
+        """Lags in stored frames, and how many stored frames a moment may begin at."""
+        lags = np.floor(np.asarray(self.lags_s) * frame_rate + 0.5).astype(np.int64)
+        span = stored - int(lags[-1])
+        if len(set(lags.tolist())) != len(lags):
+            raise UserError(
+                f"lags_s {self.lags_s}: two lags meet in one stored frame at {frame_rate:g} frames "
+                "a second; expected lags further apart, or data built with a higher frame_rate"
+            )
+        if span < self.moments:
+            raise UserError(
+                f"moments {self.moments} with lags up to {self.lags_s[-1]:g} s: a clip stores "
+                f"{stored} frames at {frame_rate:g} a second; expected at most {max(span, 0)}"
+            )
+        return lags, span
+
+    def check(self, stored: int, frame_rate: float) -> None:
+        """Refuses what clips of `stored` frames cannot give.
+
+        Raises:
+            UserError: more moments than frames, or lags finer than the stored frames.
+        """
+        self._lags(stored, frame_rate)
+
+    def indices(
+        self, stored: int, frame_rate: float, offset: float = 0.5
+    ) -> Int[np.ndarray, " frames"]:
+        """Indices of the stored frames that are taken, moment by moment, within a moment lag by
+        lag.
+
+        Args:
+            stored: frames stored a clip.
+            frame_rate: stored frames a second.
+            offset: place within each moment's part of the clip, 0 to < 1.
+        """
+        lags, span = self._lags(stored, frame_rate)
+        moments = np.floor((np.arange(self.moments) + offset) * (span / self.moments)).astype(
+            np.int64
+        )
+        return (np.minimum(moments, span - 1)[:, None] + lags).reshape(-1)
