@@ -1,11 +1,19 @@
 """One recorded night -> aligned clips of 30 s: frames, EEG samples and stage on one clock."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
+from input_pipeline.readers.edf import Signal, read_signal, resample
+from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
+from input_pipeline.readers.sync import Clock
+from input_pipeline.readers.sync import clock as night_clock
+from input_pipeline.readers.video import VideoReader
 from input_pipeline.stages import CLIP_SECONDS
 
 
@@ -23,17 +31,23 @@ class ClipSettings:
     eeg_rate: float = 125.0
     """Samples of EEG a second."""
     max_missing: float = 0.1
-    """Share of its frames a clip may lack; beyond it the clip is dropped."""
+    """Share of its frames a clip may lack; beyond it the clip is left out."""
+    max_uncovered: float = 0.1
+    """Share of a night's scored clips that may begin before or end after the video; beyond it (and
+    beyond two minutes) the night is refused, since its video is cut off or a clock is wrong."""
 
     def __post_init__(self) -> None:
         for name, per_clip in (("frame_rate", self.frames), ("eeg_rate", self.samples)):
             rate = getattr(self, name)
             if not (rate > 0 and per_clip >= 1 and abs(per_clip - rate * CLIP_SECONDS) < 1e-6):
-                raise UserError(f"{name} {rate}: expected a whole number of values in {CLIP_SECONDS:g} s")
+                raise UserError(
+                    f"{name} {rate}: expected a whole number of values in {CLIP_SECONDS:g} s"
+                )
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise UserError(f"frame size {self.height}x{self.width}: expected 1 to 4096 pixels")
-        if not 0 <= self.max_missing < 1:
-            raise UserError(f"max_missing {self.max_missing}: expected 0 to less than 1")
+        for name in ("max_missing", "max_uncovered"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} {getattr(self, name)}: expected 0 to less than 1")
 
     @property
     def frames(self) -> int:
@@ -47,25 +61,148 @@ class ClipSettings:
 
 
 class Clips(Iterator[dict[str, Any]]):
-    """The clips of one night in order; `counts` says how many were kept and why others were left out."""
+    """The clips of one night in order; `counts` says how many were kept and why others were left
+    out.
+
+    Keys of `counts`: kept, and where there are any: outside PSG, gap in PSG, outside video, missing
+    frames.
+    """
 
     def __init__(self, night: Night, settings: ClipSettings):
         self.night, self.settings = night, settings
-        self.counts: dict[str, int] = {"kept": 0}
-        self._records = iter(())
+        self.counts: Counter[str] = Counter(kept=0)
+        self.notes: list[str] = []
+        """What was odd in the files but could be mended, one line each."""
+        self._records = self._read()
 
     def __next__(self) -> dict[str, Any]:
         return next(self._records)
 
+    def close(self) -> None:
+        """Closes the files before the last clip."""
+        self._records.close()
 
-def clips(night: Night, settings: ClipSettings | None = None) -> Clips:
-    """Iterates over the aligned clips of a night.
+    def _read(self) -> Generator[dict[str, Any]]:
+        night, settings = self.night, self.settings
+        if night.video is None:
+            raise UserError(f"night {night.night_id}: the manifest names no video; clips need one")
+        signal = read_signal(night.psg, night.psg_channel, name=night.night_id)
+        self.notes += signal.notes
+        signal = resample(signal, settings.eeg_rate, name=night.night_id)
+        hypnogram = read_hypnogram(night)
+        scored = self._scored_eeg(signal, hypnogram)
+        with VideoReader(night.video, name=night.night_id) as video:
+            clock = night_clock(night, signal.start, video.creation_time)
+            onsets = hypnogram.onset_s[scored]
+            check_coverage(night, clock.video_seconds(onsets), video.declared_s, settings)
+            for clip_index in scored.tolist():
+                onset = hypnogram.onset_s[clip_index]
+                frames = self._frames(video, clock, onset)
+                if frames is None:
+                    continue
+                first = round(onset * settings.eeg_rate)
+                self.counts["kept"] += 1
+                yield {
+                    "video": frames,
+                    "eeg": signal.samples[first : first + settings.samples].copy(),
+                    "stage": int(hypnogram.stage[clip_index]),
+                    "subject_id": night.subject_id,
+                    "night_id": night.night_id,
+                    "clip_index": clip_index,
+                }
+            if video.damaged_packets:
+                self.notes.append(
+                    f"{video.damaged_packets} damaged pieces of the video were passed over"
+                )
+            check_coverage(night, clock.video_seconds(onsets), video.end_s, settings)
+        if not self.counts["kept"]:
+            why = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
+            raise UserError(
+                f"night {night.night_id}: not one clip of the scored night can be used ({why})"
+            )
 
-    Each record holds `video` uint8 [frames, height, width, 1], `eeg` float32 [samples] in microvolt, `stage` (int, -1
-    unknown), `subject_id`, `night_id` and `clip_index` (the clip's position on the night's 30-s grid: it jumps where
-    clips were left out).
+    def _scored_eeg(self, signal: Signal, hypnogram: Hypnogram) -> np.ndarray:
+        """Positions on the grid whose 30 s are all in the PSG."""
+        first = np.rint(hypnogram.onset_s * signal.rate).astype(np.int64)
+        inside = (first >= 0) & (first + self.settings.samples <= len(signal.samples))
+        if not inside.any():
+            raise UserError(
+                f"night {self.night.night_id}: stages are scored from {hypnogram.onset_s[0]:.0f} "
+                "to "
+                f"{hypnogram.onset_s[-1] + CLIP_SECONDS:.0f} s, but the PSG lasts from 0 to "
+                f"{signal.seconds:.0f} s"
+            )
+        lost = np.concatenate([[0], np.cumsum(~np.isfinite(signal.samples))])
+        first = np.where(inside, first, 0)
+        whole = lost[first + self.settings.samples * inside] == lost[first]
+        for reason, count in (
+            ("outside PSG", (~inside).sum()),
+            ("gap in PSG", (inside & ~whole).sum()),
+        ):
+            if count:
+                self.counts[reason] = int(count)
+        return np.flatnonzero(inside & whole)
+
+    def _frames(self, video: VideoReader, clock: Clock, onset: float) -> np.ndarray | None:
+        """The frames of one clip, or None (and counted) where too many are missing."""
+        settings = self.settings
+        moments = clock.video_seconds(onset + np.arange(settings.frames) / settings.frame_rate)
+        frames, present = video.read_frames(
+            moments,
+            settings.height,
+            settings.width,
+            tolerance_s=0.5 / settings.frame_rate,
+            not_before_s=moments[0],  # [t, t + 30): a frame before t belongs to the clip before
+        )
+        if (~present).sum() > settings.max_missing * settings.frames:
+            ended = video.end_s is not None and moments[0] > video.end_s
+            outside = not present.any() and (ended or moments[-1] < 0)
+            self.counts["outside video" if outside else "missing frames"] += 1
+            return None
+        if not present.all():
+            # A lost frame shows the one before it (or the first that is there), as a player would.
+            source = np.maximum.accumulate(np.where(present, np.arange(len(present)), -1))
+            source[source < 0] = present.argmax()
+            frames = frames[source]
+        return frames
+
+
+def check_coverage(
+    night: Night, clip_starts_s: np.ndarray, end_s: float | None, settings: ClipSettings
+) -> None:
+    """Refuses a video that leaves too much of the scored night without a picture.
+
+    Args:
+        clip_starts_s: when the scored clips begin, in seconds after the video's first frame.
+        end_s: length of the video in seconds; None if it is not known.
 
     Raises:
-        UserError: a file of the night cannot be used; the line names the night.
+        UserError: more clips than `max_uncovered` (and than two minutes) lie outside the video.
+    """
+    end = np.inf if end_s is None else end_s
+    middle = clip_starts_s + CLIP_SECONDS / 2
+    uncovered = int(((middle < 0) | (middle > end)).sum())
+    if not len(middle) or uncovered <= max(
+        settings.max_uncovered * len(middle), 120 / CLIP_SECONDS
+    ):
+        return
+    first, last = float(clip_starts_s[0]), float(clip_starts_s[-1] + CLIP_SECONDS)
+    raise UserError(
+        f"night {night.night_id}: the video lacks {uncovered} of {len(middle)} scored clips: it "
+        f"lasts {end:.0f} s and "
+        f"they lie {first:.0f} to {last:.0f} s after its start; is it cut off, or is a clock wrong?"
+    )
+
+
+def clips(night: Night, settings: ClipSettings | None = None) -> Clips:
+    """Iterates over the aligned clips of a night in one pass over its files.
+
+    Each record holds `video` uint8 [frames, height, width, 1], `eeg` float32 [samples] in
+    microvolt, `stage` (int, -1 unknown), `subject_id`, `night_id` and `clip_index` (the clip's
+    position on the night's 30-s grid: it jumps where clips were left out). Clips that touch a gap
+    of the PSG or lack too many frames are left out and counted.
+
+    Raises:
+        UserError: on iteration, if a file of the night cannot be used; the line names the night.
     """
     return Clips(night, settings or ClipSettings())

@@ -1,7 +1,7 @@
 """One recorded night, and the manifest that lists the nights of a study.
 
-A manifest is a CSV file with one row a night and the columns of `COLUMNS`; only `REQUIRED` must be there. Paths
-are relative to the manifest. Clock cells: see `Night`.
+A manifest is a CSV file with one row a night and the columns of `COLUMNS`; only `REQUIRED` must be
+there. Paths are relative to the manifest. Clock cells: see `Night`.
 """
 
 import csv
@@ -23,10 +23,11 @@ from input_pipeline.files import write_csv
 class Night:
     """One night of one subject: where its files are and how its two clocks relate.
 
-    `video_start` is the naive local clock time of the video's first moment; None means that the readers take it from
-    the video's file name or container. The clock of the PSG is the reference:
+    `video_start` is the naive local clock time of the video's first moment; None means that the
+    readers take it from the video's file name or container. The clock of the PSG is the reference:
 
-        psg_time = video_time + sync_offset_s + sync_drift_ppm * 1e-6 * (seconds since the video began)
+        psg_time = video_time + sync_offset_s + sync_drift_ppm * 1e-6 * (seconds since the video
+        began)
 
     so a positive offset means that the video's clock is behind that of the PSG.
     """
@@ -48,7 +49,8 @@ class Night:
     sync_offset_s: float = 0.0
     sync_drift_ppm: float = 0.0
     hypnogram_scheme: str = ""
-    """Name of the integer scheme of a hypnogram file that holds numbers (`readers.hypnogram.SCHEMES`)."""
+    """Name of the integer scheme of a hypnogram file that holds numbers
+    (`readers.hypnogram.SCHEMES`)."""
 
 
 REQUIRED = ("night_id", "subject_id", "psg")
@@ -126,10 +128,12 @@ def parse_manifest(path: str | os.PathLike) -> tuple[list[Night], list[str]]:
     """Reads as many nights as can be read.
 
     Returns:
-        the nights whose rows are right, and one line for each thing that is wrong in the other rows.
+        the nights whose rows are right, and one line for each thing that is wrong in the other
+        rows.
 
     Raises:
-        UserError: the file cannot be read as a manifest at all (missing, not text, wrong columns, no rows).
+        UserError: the file cannot be read as a manifest at all (missing, not text, wrong columns,
+            no rows).
     """
     path = Path(path)
     try:
@@ -175,7 +179,9 @@ def _check_header(path: Path, header: list[str]) -> None:
     for column in header:
         if column not in COLUMNS:
             near = difflib.get_close_matches(column.lower(), COLUMNS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(COLUMNS)}"
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(COLUMNS)}"
+            )
             raise UserError(f"manifest {path}, line 1: unknown column {column!r}; {hint}")
         if header.count(column) > 1:
             raise UserError(f"manifest {path}, line 1: column {column!r} is there twice")
@@ -221,13 +227,16 @@ def read_manifest(path: str | os.PathLike) -> list[Night]:
     nights, problems = parse_manifest(path)
     if problems:
         more = len(problems) - 1
-        others = f" (and {more} more; `python -m input_pipeline.inspect` lists them)" if more else ""
+        others = (
+            f" (and {more} more; `python -m input_pipeline.inspect` lists them)" if more else ""
+        )
         raise UserError(problems[0] + others)
     return nights
 
 
 def write_manifest(path: str | os.PathLike, nights: list[Night]) -> None:
-    """Writes `nights`, whole or not at all; files below the manifest's folder are named relative to it."""
+    """Writes `nights`, whole or not at all; files below the manifest's folder are named relative to
+    it."""
     folder = Path(path).resolve().parent
 
     def cell(value: Any) -> str:

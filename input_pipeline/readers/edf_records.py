@@ -1,7 +1,8 @@
 """Headers, data records and annotations (TALs) of EDF, EDF+, BDF and BDF+ files.
 
-MNE and edfio read signals as if an EDF+D file had no gaps, and trust sizes that a header claims. This small parser
-knows what is really in the file: how many records, when each began, and which annotations they hold. Every size is
+MNE and edfio read signals as if an EDF+D file had no gaps, and trust sizes that a header claims.
+This small parser knows what is really in the file: how many records, when each began, and which
+    annotations they hold. Every size is
 checked against the file's length before anything is allocated; the patient field is never read.
 
 Format: edfplus.info/specs/edf.html and edfplus.html.
@@ -109,14 +110,17 @@ def read_header(path: Path, *, name: str) -> Header:
                 raise UserError(f"night {name}: not an EDF or BDF file ({size} bytes)")
             count = _integer(name, "number of signals", fixed[252:256])
             if not 1 <= count <= MAX_SIGNALS:
-                raise UserError(f"night {name}: {count} signals in the header; expected 1 to {MAX_SIGNALS}")
+                raise UserError(
+                    f"night {name}: {count} signals in the header; expected 1 to {MAX_SIGNALS}"
+                )
             table = file.read(256 * count)
     except OSError as error:
         raise UserError(f"night {name}: the EDF file cannot be read ({error.strerror})") from None
     header_bytes = _integer(name, "header length", fixed[184:192])
     if header_bytes != 256 * (count + 1) or len(table) < 256 * count:
         raise UserError(
-            f"night {name}: EDF header of {min(header_bytes, size)} bytes; expected {256 * (count + 1)} for "
+            f"night {name}: EDF header of {min(header_bytes, size)} bytes; expected "
+            f"{256 * (count + 1)} for "
             f"{count} signals (damaged or truncated)"
         )
     notes: list[str] = []
@@ -124,23 +128,31 @@ def read_header(path: Path, *, name: str) -> Header:
     bdf = fixed[:1] == b"\xff"
     record_bytes = (3 if bdf else 2) * sum(signal.samples for signal in signals)
     if record_bytes <= 0:
-        raise UserError(f"night {name}: data records of {record_bytes} bytes; the EDF header is damaged")
+        raise UserError(
+            f"night {name}: data records of {record_bytes} bytes; the EDF header is damaged"
+        )
     declared = _integer(name, "number of records", fixed[236:244])
     present, rest = divmod(size - header_bytes, record_bytes)
     records = present if declared < 0 else min(declared, present)
     if declared < 0:
-        notes.append(f"the header does not say how many records there are; the file holds {present}")
+        notes.append(
+            f"the header does not say how many records there are; the file holds {present}"
+        )
     elif declared > present:
         notes.append(f"the header promises {declared} records; the file holds {present}")
     elif declared < present:
-        notes.append(f"the file goes on after the {declared} records of the header; the rest is left out")
+        notes.append(
+            f"the file goes on after the {declared} records of the header; the rest is left out"
+        )
     if rest and declared >= present:
         notes.append(f"the last record is cut off ({rest} of {record_bytes} bytes) and left out")
     if records == 0:
         raise UserError(f"night {name}: no whole data record in the EDF file ({size} bytes)")
     record_seconds = _real(name, "record duration", fixed[244:252])
     if not 0 <= record_seconds * records <= MAX_SECONDS:
-        raise UserError(f"night {name}: {records} records of {record_seconds:g} s; expected a few days at most")
+        raise UserError(
+            f"night {name}: {records} records of {record_seconds:g} s; expected a few days at most"
+        )
     return Header(
         path=path,
         name=name,
@@ -164,7 +176,9 @@ def _integer(name: str, field: str, raw: bytes) -> int:
     try:
         return int(_text(raw))
     except ValueError:
-        raise UserError(f"night {name}: the {field} in the EDF header is not a whole number") from None
+        raise UserError(
+            f"night {name}: the {field} in the EDF header is not a whole number"
+        ) from None
 
 
 def _real(name: str, field: str, raw: bytes) -> float:
@@ -181,25 +195,34 @@ def _signal_headers(name: str, table: bytes, count: int) -> tuple[SignalHeader, 
     columns: dict[str, list[bytes]] = {}
     position = 0
     for field, width in _FIELDS:
-        columns[field] = [table[position + i * width : position + (i + 1) * width] for i in range(count)]
+        columns[field] = [
+            table[position + i * width : position + (i + 1) * width] for i in range(count)
+        ]
         position += width * count
     headers = []
     for i in range(count):
         label = _text(columns["label"][i])
         samples = _integer(name, f"samples a record of signal {i + 1}", columns["samples"][i])
         if samples < 0:
-            raise UserError(f"night {name}: signal {i + 1} has {samples} samples a record in the EDF header")
+            raise UserError(
+                f"night {name}: signal {i + 1} has {samples} samples a record in the EDF header"
+            )
         ranges = {}
         for field in ("physical_min", "physical_max", "digital_min", "digital_max"):
             # Annotation signals have no meaningful range, and some writers leave it empty.
             annotation = label in ANNOTATION_LABELS
-            ranges[field] = 0.0 if annotation else _real(name, f"{field} of {label}", columns[field][i])
-        headers.append(SignalHeader(label=label, unit=_text(columns["unit"][i]), samples=samples, **ranges))
+            ranges[field] = (
+                0.0 if annotation else _real(name, f"{field} of {label}", columns[field][i])
+            )
+        headers.append(
+            SignalHeader(label=label, unit=_text(columns["unit"][i]), samples=samples, **ranges)
+        )
     return tuple(headers)
 
 
 def _start(name: str, fixed: bytes, notes: list[str]) -> datetime:
-    """Start of the recording: the EDF+ recording field has a four-digit year and wins over the old field."""
+    """Start of the recording: the EDF+ recording field has a four-digit year and wins over the old
+    field."""
     clock = re.fullmatch(r"(\d\d)[.:](\d\d)[.:](\d\d)", _text(fixed[176:184]))
     old = re.fullmatch(r"(\d\d)[./-](\d\d)[./-](\d\d)", _text(fixed[168:176]))
     new = re.match(r"Startdate (\d\d)-([A-Za-z]{3})-(\d{4})(?: |$)", _text(fixed[88:168]))
@@ -210,13 +233,23 @@ def _start(name: str, fixed: bytes, notes: list[str]) -> datetime:
     if new and new[2].upper() in _MONTHS:
         field_date = _datetime(int(new[3]), _MONTHS.index(new[2].upper()) + 1, int(new[1]))
     date = field_date or header_date
-    if date is None or clock is None or not all(int(c) < m for c, m in zip(clock.groups(), (24, 60, 60), strict=True)):
+    if (
+        date is None
+        or clock is None
+        or not all(int(c) < m for c, m in zip(clock.groups(), (24, 60, 60), strict=True))
+    ):
         what = "date" if date is None else "time"
-        raise UserError(f"night {name}: the start {what} in the EDF header is not a {what}; correct the header")
+        raise UserError(
+            f"night {name}: the start {what} in the EDF header is not a {what}; correct the header"
+        )
     if header_date is None:
-        notes.append("the start date in the header is no date; the one in the EDF+ recording field is used")
+        notes.append(
+            "the start date in the header is no date; the one in the EDF+ recording field is used"
+        )
     elif field_date and field_date != header_date:
-        notes.append("two start dates in the header differ; the one in the EDF+ recording field is used")
+        notes.append(
+            "two start dates in the header differ; the one in the EDF+ recording field is used"
+        )
     hour, minute, second = map(int, clock.groups())
     return date + timedelta(hours=hour, minutes=minute, seconds=second)
 
@@ -265,7 +298,8 @@ def record_onsets(header: Header) -> Float64[np.ndarray, " records"] | None:
         return onsets
     if header.discontinuous:
         raise UserError(
-            f"night {header.name}: the EDF+D file has gaps, but record {int(missing.argmax()) + 1} of "
+            f"night {header.name}: the EDF+D file has gaps, but record {int(missing.argmax()) + 1} "
+            "of "
             f"{header.records} does not say when it began"
         )
     return None
