@@ -8,7 +8,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Holds the state of .venv: "unfinished", or what it was made from. A .venv without it is not ours.
+# Holds the state of .venv: "unfinished", or where and from what it was made. A .venv without it is
+# not ours.
 stamp=.venv/sacd-jax-setup
 
 fail() {
@@ -18,9 +19,10 @@ fail() {
 
 # --- Nothing to do? ------------------------------------------------------------------------------
 
-# The folder belongs to it: a moved .venv does not work.
+here=$(pwd -P)
+
 made_from() {
-  { pwd -P && cat requirements.txt pyproject.toml launch/setup.sh; } | sha256sum | cut -d ' ' -f 1
+  echo "$here $(cat requirements.txt pyproject.toml launch/setup.sh | sha256sum)"
 }
 
 ready() {
@@ -104,7 +106,12 @@ if [[ -d .venv && ! -f $stamp && -n "$(ls -A .venv)" ]]; then
   fail ".venv is there but was not made by launch/setup.sh: move it away and run this again"
 fi
 
-if [[ ! -f $stamp || "$(<"$stamp")" == unfinished ]] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+# Half made, moved (its scripts name the old place) or without its interpreter: make it anew.
+usable() {
+  [[ -f $stamp && "$(<"$stamp")" == "$here "* ]] && .venv/bin/python -m pip --version >/dev/null 2>&1
+}
+
+if ! usable; then
   python=$(find_python)
   if [[ -z $python ]]; then
     fail "no Python 3.12 or newer (with its venv module) was found${PYTHON:+ under PYTHON=$PYTHON}:" \

@@ -47,8 +47,8 @@ def run_python() -> RunPython:
     Device counts and XLA flags are settled when a process first uses JAX, so whatever needs others
     than this process has its own. Keyword arguments: `devices` (fake CPU devices), `env` (more
     environment; None as a value removes a variable), `check` (a failure of the child fails the
-    test and shows its output), `timeout` in seconds. Returns the `subprocess.CompletedProcess`
-    with text output.
+    test and shows its output), `timeout` in seconds, `cwd` (else the repository). Returns the
+    `subprocess.CompletedProcess` with text output.
     """
     return _run_python
 
@@ -60,6 +60,7 @@ def _run_python(
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
     timeout: float = 240.0,
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     is_module = re.fullmatch(r"\w+(\.\w+)+", code_or_module) is not None
     xla_flags = f"--xla_force_host_platform_device_count={devices}"
@@ -76,7 +77,7 @@ def _run_python(
             environment[key] = value
     command = [sys.executable, "-m" if is_module else "-c", code_or_module, *arguments]
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout
     )
     if check and result.returncode != 0:
         pytest.fail(
