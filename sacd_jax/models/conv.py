@@ -1,0 +1,285 @@
+"""Convolutions of one, two and three dimensions: one parameter layout, the fastest exact form.
+
+The kernel is always `[*taps, in, out]` (WIO, HWIO, DHWIO) under the name `kernel`, so checkpoints
+and results do not depend on the form. Forms:
+
+* `direct`: `lax.conv_general_dilated`, what TPU and GPU compilers are made for.
+* `matmul`: for XLA's CPU backend. Three-dimensional kernels become two-dimensional convolutions or
+  matrix products, and the gradient of the kernel is taken by matrix products: XLA's own costs
+  several forward passes there, and hundreds where its window is wider than the input (a kernel of
+  even width with symmetric padding, as in AttnSleep and DeepSleepNet).
+* `auto`: by the default backend, when the step is traced.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Form = Literal["auto", "direct", "matmul"]
+Padding = tuple[tuple[int, int], ...]
+
+_LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+# Up to this many input channels all taps share one matrix product; above it the copies cost more
+# than the larger product gains.
+_FEW_CHANNELS = 32
+
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""He initialisation by fan-out, untruncated: torchvision's and kenshohara's video networks."""
+
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""PyTorch's default for kernels of convolutions and linear layers: U(+-1/sqrt(fan_in))."""
+
+
+def resolve(form: Form) -> Literal["direct", "matmul"]:
+    """The form that `auto` stands for on the default backend; other names stay."""
+    if form not in ("auto", "direct", "matmul"):
+        raise ValueError(f"form is {form!r}, expected auto, direct or matmul")
+    if form == "auto":
+        return "matmul" if jax.default_backend() == "cpu" else "direct"
+    return form
+
+
+def convolve(
+    x: Float[Array, "batch *positions channels"],
+    kernel: Float[Array, "*taps channels features"],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    form: Form = "auto",
+) -> Float[Array, "batch *out_positions features"]:
+    """Convolves (cross-correlates) one to three axes of positions; zero padding, always explicit.
+
+    Args:
+        x: input, channels last.
+        kernel: `[*taps, channels, features]`, of x's dtype.
+        strides: one per axis.
+        padding: (before, after) per axis.
+        form: see the module.
+    """
+    strides, padding = tuple(strides), tuple((int(a), int(b)) for a, b in padding)
+    if resolve(form) == "direct":
+        return _direct(x, kernel, strides, padding)
+    return _matmul(x, kernel, strides, padding)
+
+
+def _direct(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    layout = _LAYOUT[len(strides)]
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _matmul(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    return _lower_rank(x, kernel, strides, padding)
+
+
+def _matmul_forward(
+    x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding
+) -> tuple[Array, tuple[Array, Array]]:
+    return _lower_rank(x, kernel, strides, padding), (x, kernel)
+
+
+def _matmul_backward(
+    strides: tuple[int, ...], padding: Padding, saved: tuple[Array, Array], dy: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+
+    def of_input(x: Array) -> Array:
+        if len(strides) == 1 and strides[0] > 1:
+            return _lower_rank(*_stride_to_channels(x, kernel, strides[0], padding[0]))
+        return _lower_rank(x, kernel, strides, padding)
+
+    (dx,) = jax.vjp(of_input, x)[1](dy)
+    return dx, kernel_gradient(x, dy, kernel.shape, strides, padding).astype(kernel.dtype)
+
+
+_matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
+def _lower_rank(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    """The same convolution by matrix products and convolutions of at most two axes."""
+    *taps, channels, features = kernel.shape
+    unpadded = all(pair == (0, 0) for pair in padding)
+    if unpadded and tuple(taps) == strides:  # patches that do not overlap, 1x1x1 included
+        return _patches(x, strides) @ kernel.reshape(-1, features)
+    if unpadded and all(tap == 1 for tap in taps):
+        return _slices(x, (1,) * len(taps), strides)[0] @ kernel.reshape(channels, features)
+    if len(strides) < 3:
+        return _direct(x, kernel, strides, padding)
+    if taps[0] == 1 and padding[0] == (0, 0):
+        return _each_frame(x[:, :: strides[0]], kernel[0], strides[1:], padding[1:])
+    if taps[1:] == [1, 1] and strides[1:] == (1, 1) and padding[1:] == ((0, 0), (0, 0)):
+        batch, time, height, width, _ = x.shape
+        flat = x.reshape(batch, time, height * width, channels)
+        y = _direct(flat, kernel[:, :, 0], (strides[0], 1), (padding[0], (0, 0)))
+        return y.reshape(batch, -1, height, width, features)
+    frames = _slices(_pad(x, padding[:1]), (taps[0],), strides[:1])
+    parts = [
+        _each_frame(f, k, strides[1:], padding[1:]) for f, k in zip(frames, kernel, strict=True)
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
+def _each_frame(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    y = _lower_rank(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _pad(x: Array, padding: Padding) -> Array:
+    return jnp.pad(x, ((0, 0), *padding, *((0, 0),) * (x.ndim - 1 - len(padding))))
+
+
+def _slices(x: Array, taps: tuple[int, ...], strides: tuple[int, ...]) -> list[Array]:
+    """What each tap of the first axes sees, in the kernel's (C) order."""
+    parts = [x]
+    for axis, (tap, stride) in enumerate(zip(taps, strides, strict=True), start=1):
+        count = (x.shape[axis] - tap) // stride + 1
+        reach = (count - 1) * stride + 1
+        parts = [lax.slice_in_dim(p, i, i + reach, stride, axis) for p in parts for i in range(tap)]
+    return parts
+
+
+def _patches(x: Array, size: tuple[int, ...]) -> Array:
+    """`[B, n*size, C] -> [B, n, size*C]` on every axis; a rest that fills no patch is dropped."""
+    batch, *positions, channels = x.shape
+    counts = [n // s for n, s in zip(positions, size, strict=True)]
+    x = x[(slice(None), *(slice(n * s) for n, s in zip(counts, size, strict=True)))]
+    x = x.reshape(batch, *(i for pair in zip(counts, size, strict=True) for i in pair), channels)
+    rank = len(size)
+    order = (0, *range(1, 2 * rank, 2), *range(2, 2 * rank + 1, 2), 2 * rank + 1)
+    return x.transpose(order).reshape(batch, *counts, -1)
+
+
+def _stride_to_channels(
+    x: Array, kernel: Array, stride: int, padding: tuple[int, int]
+) -> tuple[Array, Array, tuple[int, ...], Padding]:
+    """A strided 1-D convolution as one of stride 1 over blocks of `stride` samples."""
+    taps, channels, features = kernel.shape
+    count = (x.shape[1] + sum(padding) - taps) // stride + 1
+    blocks = -(-taps // stride)
+    length = (count + blocks - 1) * stride
+    x = _pad(x, ((padding[0], max(0, length - x.shape[1] - padding[0])),))[:, :length]
+    kernel = jnp.pad(kernel, ((0, blocks * stride - taps), (0, 0), (0, 0)))
+    return (
+        x.reshape(x.shape[0], -1, stride * channels),
+        kernel.reshape(blocks, stride * channels, features),
+        (1,),
+        ((0, 0),),
+    )
+
+
+def kernel_gradient(
+    x: Array, dy: Array, shape: tuple[int, ...], strides: tuple[int, ...], padding: Padding
+) -> Array:
+    """Gradient of a convolution's kernel (of this shape) by matrix products, one a tap or fewer.
+
+    Args:
+        x: the convolution's input `[batch, *positions, channels]`.
+        dy: cotangent of its output.
+        shape: `[*taps, channels, features]`.
+        strides, padding: the convolution's.
+    """
+    *taps, channels, features = shape
+    if len(taps) == 1 and strides[0] > 1:
+        x, kernel, strides, padding = _stride_to_channels(
+            x, jnp.zeros(shape, x.dtype), strides[0], padding[0]
+        )
+        blocks = kernel_gradient(x, dy, kernel.shape, strides, padding)
+        return blocks.reshape(-1, channels, features)[: taps[0]]
+
+    def product(part: Array) -> Array:
+        over = tuple(range(dy.ndim - 1))
+        kind = jnp.promote_types(dy.dtype, jnp.float32)  # bfloat16 sums are kept in float32
+        return lax.dot_general(part, dy, ((over, over), ((), ())), preferred_element_type=kind)
+
+    if tuple(taps) == strides and all(pair == (0, 0) for pair in padding):
+        return product(_patches(x, strides)).reshape(shape)
+    x = _pad(x, padding)
+    if channels > _FEW_CHANNELS:
+        parts = _slices(x, tuple(taps), strides)
+        return jnp.stack([product(part) for part in parts]).reshape(shape)
+    # Rank 3 with few channels: taps of one frame together, or a 7x7x7 stem takes too much memory.
+    outer = len(taps) - 2 if len(taps) == 3 else 0
+    rows = []
+    for frame in _slices(x, tuple(taps[:outer]), strides[:outer]):
+        inner = _slices(frame, (1,) * outer + tuple(taps[outer:]), (1,) * outer + strides[outer:])
+        rows.append(product(jnp.concatenate(inner, axis=-1)))
+    return jnp.stack(rows).reshape(shape)
+
+
+def _layer(
+    module: "Conv1d | Conv2d | Conv3d",
+    x: Array,
+    taps: Sequence[int],
+    strides: Sequence[int],
+    padding: Padding,
+) -> Array:
+    """What the modules below share: parameters, dtype, bias."""
+    shape = (*taps, x.shape[-1], module.features)
+    kernel = module.param("kernel", module.kernel_init, shape, jnp.float32)
+    bias = None
+    if module.use_bias:
+        bias = module.param("bias", module.bias_init, (module.features,), jnp.float32)
+    x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=module.dtype)
+    y = convolve(x, kernel, strides, padding, module.form)
+    return y if bias is None else y + bias
+
+
+class Conv1d(nn.Module):
+    """1-D convolution of `[batch, time, channels]`; padding (left, right) in samples."""
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: tuple[int, int] = (0, 0)
+    use_bias: bool = True
+    kernel_init: Callable[..., Array] = torch_uniform
+    bias_init: Callable[..., Array] = nn.initializers.zeros
+    dtype: Any = None
+    form: Form = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch time _"]) -> Float[Array, "batch out_time _"]:
+        return _layer(self, x, (self.kernel_size,), (self.stride,), (self.padding,))
+
+
+class Conv2d(nn.Module):
+    """2-D convolution of `[batch, height, width, channels]`."""
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    use_bias: bool = True
+    kernel_init: Callable[..., Array] = torch_uniform
+    bias_init: Callable[..., Array] = nn.initializers.zeros
+    dtype: Any = None
+    form: Form = "auto"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch h w _"]) -> Float[Array, "batch out_h out_w _"]:
+        return _layer(self, x, self.kernel_size, self.strides, self.padding)
+
+
+class Conv3d(nn.Module):
+    """3-D convolution of `[batch, time, height, width, channels]`."""
+
+    features: int
+    kernel_size: tuple[int, int, int]
+    strides: tuple[int, int, int] = (1, 1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0), (0, 0))
+    use_bias: bool = True
+    kernel_init: Callable[..., Array] = torch_uniform
+    bias_init: Callable[..., Array] = nn.initializers.zeros
+    dtype: Any = None
+    form: Form = "auto"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch t h w _"]
+    ) -> Float[Array, "batch out_t out_h out_w _"]:
+        return _layer(self, x, self.kernel_size, self.strides, self.padding)

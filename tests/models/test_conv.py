@@ -1,0 +1,99 @@
+"""All forms of a convolution are one function: outputs and gradients agree in float64."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sacd_jax.models.conv import Conv1d, Conv2d, Conv3d, convolve, resolve
+
+# name: (input shape, taps, features, strides, padding)
+CASES = {
+    "attnsleep_k50_s6": ((2, 200, 1), (50,), 8, (6,), ((24, 24),)),
+    "attnsleep_k400_s50": ((2, 900, 1), (400,), 5, (50,), ((200, 200),)),
+    "attnsleep_k8_even": ((3, 20, 40), (8,), 6, (1,), ((4, 4),)),
+    "attnsleep_k7_causal": ((2, 15, 8), (7,), 8, (1,), ((6, 0),)),
+    "stride_leaves_a_rest": ((2, 53, 3), (9,), 4, (4,), ((2, 1),)),
+    "dilation_free_2d": ((2, 9, 8, 3), (3, 3), 5, (2, 2), ((1, 1), (1, 1))),
+    "many_channels_2d": ((2, 6, 7, 40), (3, 3), 5, (1, 1), ((1, 1), (1, 1))),
+    "patches": ((2, 3, 9, 13, 2), (1, 4, 4), 5, (1, 4, 4), ((0, 0),) * 3),
+    "spatial_3d": ((2, 4, 7, 6, 3), (1, 3, 3), 5, (1, 2, 2), ((0, 0), (1, 1), (1, 1))),
+    "temporal_3d": ((2, 6, 3, 4, 5), (3, 1, 1), 4, (2, 1, 1), ((1, 1), (0, 0), (0, 0))),
+    "temporal_wide": ((2, 6, 3, 4, 40), (3, 1, 1), 4, (1, 1, 1), ((1, 1), (0, 0), (0, 0))),
+    "full_3d": ((2, 5, 7, 6, 3), (3, 3, 3), 4, (1, 1, 1), ((1, 1),) * 3),
+    "full_3d_wide_strided": ((1, 5, 6, 7, 36), (3, 3, 3), 4, (2, 2, 2), ((1, 1),) * 3),
+    "stem_of_one_channel": ((1, 5, 9, 8, 1), (5, 3, 5), 4, (1, 2, 2), ((2, 2), (1, 1), (2, 2))),
+    "pointwise": ((2, 3, 4, 5, 6), (1, 1, 1), 7, (1, 1, 1), ((0, 0),) * 3),
+    "pointwise_strided": ((2, 5, 4, 7, 6), (1, 1, 1), 7, (2, 2, 2), ((0, 0),) * 3),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matmul_form_equals_direct_form_in_float64(case: str) -> None:
+    shape, taps, features, strides, padding = CASES[case]
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x = jnp.asarray(rng.standard_normal(shape))
+        kernel = jnp.asarray(rng.standard_normal((*taps, shape[-1], features)))
+
+        @partial(jax.jit, static_argnums=0)
+        def run(form: str, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, ...]:
+            y, pull = jax.vjp(lambda x, k: convolve(x, k, strides, padding, form), x, kernel)
+            return (y, *pull(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)))
+
+        for direct, matmul in zip(run("direct", x, kernel), run("matmul", x, kernel), strict=True):
+            assert matmul.dtype == jnp.float64
+            np.testing.assert_allclose(matmul, direct, rtol=1e-9, atol=1e-9)
+
+
+def test_bfloat16_gradient_keeps_the_kernel_dtype_and_sums_in_float32() -> None:
+    # 4096 ones: a bfloat16 sum stands still at 256.
+    x = jnp.ones((1, 4096, 64), jnp.bfloat16)
+    kernel = jnp.zeros((1, 64, 2), jnp.bfloat16)
+    gradient = jax.grad(lambda k: convolve(x, k, (1,), ((0, 0),), "matmul").sum())(kernel)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient, 4096)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "reference"),
+    [
+        (
+            Conv1d(4, 5, 2, (2, 1)),
+            (2, 11, 3),
+            nn.Conv(4, (5,), 2, padding=[(2, 1)]),
+        ),
+        (
+            Conv2d(4, (3, 2), (2, 1), ((1, 1), (0, 1)), use_bias=False),
+            (2, 6, 7, 3),
+            nn.Conv(4, (3, 2), (2, 1), padding=[(1, 1), (0, 1)], use_bias=False),
+        ),
+        (
+            Conv3d(4, (3, 3, 3), (1, 2, 2), ((1, 1),) * 3),
+            (2, 4, 6, 5, 3),
+            nn.Conv(4, (3, 3, 3), (1, 2, 2), padding=[(1, 1)] * 3),
+        ),
+    ],
+)
+def test_modules_share_parameters_with_flax(
+    module: nn.Module, shape: tuple[int, ...], reference: nn.Module
+) -> None:
+    x = jax.random.normal(jax.random.key(1), shape)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
+    expected = jax.tree.map(jnp.shape, jax.eval_shape(reference.init, jax.random.key(0), x))
+    assert jax.tree.map(jnp.shape, variables) == expected
+    bias = jnp.arange(4.0) if "bias" in variables["params"] else None
+    if bias is not None:
+        variables["params"]["bias"] = bias
+    np.testing.assert_allclose(
+        module.apply(variables, x), reference.apply(variables, x), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_auto_is_the_matmul_form_on_cpu_and_unknown_forms_are_refused() -> None:
+    assert resolve("auto") == ("matmul" if jax.default_backend() == "cpu" else "direct")
+    with pytest.raises(ValueError, match="expected auto, direct or matmul"):
+        resolve("im2col")
