@@ -33,6 +33,24 @@ def l2_normalise(vectors: Float[Array, "*batch dim"]) -> Float[Array, "*batch di
     return jnp.where(nonzero, vectors * jax.lax.rsqrt(jnp.where(nonzero, square, 1.0)), 0.0)
 
 
+def cosine_matrix(vectors: Float[Array, "*batch n dim"], eps: float) -> Float[Array, "*batch n n"]:
+    """Cosine of every pair of rows, each row divided by its norm + eps."""
+    vectors = vectors.astype(jnp.float32)
+    square = jnp.sum(vectors**2, axis=-1, keepdims=True)
+    norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    unit = vectors / (norm + eps)
+    return unit @ jnp.swapaxes(unit, -1, -2)
+
+
+def row_probabilities(
+    kernel: Float[Array, "*batch n n"], mask: Bool[Array, "*batch n"]
+) -> Float[Array, "*batch n n"]:
+    """A non-negative kernel's rows divided by their sums over the participating columns."""
+    kernel = jnp.where(mask[..., None, :], kernel, 0.0)
+    total = kernel.sum(axis=-1, keepdims=True)
+    return kernel / jnp.where(total > 0, total, 1.0)
+
+
 def squared_distances(
     first: Float[Array, "*batch n dim"], second: Float[Array, "*batch m dim"]
 ) -> Float[Array, "*batch n m"]:

@@ -1,0 +1,49 @@
+"""CMC: contrastive multiview coding (Tian et al. 2020), teacher and student as the two views.
+
+Reference: HobbitLong/CMC, NCE/NCEAverage.py and NCE/NCECriterion.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from sacd_jax.objectives.instance_contrast import Draw, InstanceContrast, scores
+from sacd_jax.objectives.losses import cross_entropy
+from sacd_jax.objectives.objective import Buffers
+
+
+@dataclass(frozen=True)
+class Cmc(InstanceContrast):
+    """Options of CMC, beside those of `InstanceContrast`.
+
+    Attributes:
+        softmax: cross-entropy over the positive and its negatives instead of noise-contrastive
+            estimation.
+    """
+
+    weights: Mapping[str, float] = field(default_factory=lambda: {"contrast": 1.0}, hash=False)
+    softmax: bool = False
+
+    def draw(self, buffers: Buffers, index: Array, stage: Array, k: int, rng: jax.Array) -> Draw:
+        """Negatives from all rows alike, the anchor's own class and row not excluded."""
+        negative = jax.random.randint(rng, (len(index), k), 0, buffers["size"])
+        return Draw(index, negative, jnp.ones(index.shape, bool))
+
+    def direction(
+        self,
+        anchors: Float[Array, "batch dim"],
+        bank: Float[Array, "rows dim"],
+        draw: Draw,
+        mask: Bool[Array, " batch"],
+        z: Float[Array, ""],
+        size: Int[Array, ""],
+    ) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """See `InstanceContrast.direction`; with `softmax` there is no Z."""
+        if not self.softmax:
+            return super().direction(anchors, bank, draw, mask, z, size)
+        positive, negative = scores(anchors, bank, draw, self.temperature)
+        logits = jnp.concatenate([positive[:, None], negative], axis=1)
+        return cross_entropy(logits, jnp.zeros(len(anchors), jnp.int32), mask), z
