@@ -128,8 +128,7 @@ class Clips(Iterator[dict[str, Any]]):
         if not inside.any():
             raise UserError(
                 f"night {self.night.night_id}: stages are scored from {hypnogram.onset_s[0]:.0f} "
-                "to "
-                f"{hypnogram.onset_s[-1] + CLIP_SECONDS:.0f} s, but the PSG lasts from 0 to "
+                f"to {hypnogram.onset_s[-1] + CLIP_SECONDS:.0f} s, but the PSG lasts from 0 to "
                 f"{signal.seconds:.0f} s"
             )
         lost = np.concatenate([[0], np.cumsum(~np.isfinite(signal.samples))])
@@ -189,8 +188,8 @@ def check_coverage(
     first, last = float(clip_starts_s[0]), float(clip_starts_s[-1] + CLIP_SECONDS)
     raise UserError(
         f"night {night.night_id}: the video lacks {uncovered} of {len(middle)} scored clips: it "
-        f"lasts {end:.0f} s and "
-        f"they lie {first:.0f} to {last:.0f} s after its start; is it cut off, or is a clock wrong?"
+        f"lasts {end:.0f} s and they lie {first:.0f} to {last:.0f} s after its start; is it cut "
+        "off, or is a clock wrong?"
     )
 
 

@@ -100,8 +100,8 @@ def read_signal(path: Path, channel: str = "", *, name: str) -> Signal:
         if header.signals[plus].samples != header.signals[minus].samples:
             raise UserError(
                 f"night {name}: {header.signals[plus].label} and {header.signals[minus].label} "
-                "have different "
-                "sampling rates; name a channel that is recorded against its reference"
+                "have different sampling rates; name a channel that is recorded against its "
+                "reference"
             )
         samples -= _read(header, minus)
     rate = header.signals[plus].samples / header.record_seconds

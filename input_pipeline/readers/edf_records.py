@@ -120,8 +120,7 @@ def read_header(path: Path, *, name: str) -> Header:
     if header_bytes != 256 * (count + 1) or len(table) < 256 * count:
         raise UserError(
             f"night {name}: EDF header of {min(header_bytes, size)} bytes; expected "
-            f"{256 * (count + 1)} for "
-            f"{count} signals (damaged or truncated)"
+            f"{256 * (count + 1)} for {count} signals (damaged or truncated)"
         )
     notes: list[str] = []
     signals = _signal_headers(name, table, count)
@@ -299,8 +298,7 @@ def record_onsets(header: Header) -> Float64[np.ndarray, " records"] | None:
     if header.discontinuous:
         raise UserError(
             f"night {header.name}: the EDF+D file has gaps, but record {int(missing.argmax()) + 1} "
-            "of "
-            f"{header.records} does not say when it began"
+            f"of {header.records} does not say when it began"
         )
     return None
 

@@ -5,6 +5,8 @@ scored are unknown.
 """
 
 import csv
+import itertools
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from input_pipeline.stages import CLIP_SECONDS, STAGES, UNKNOWN
 
 MAX_BYTES = 64 * 2**20
 """Largest text file read."""
-_MAX_CLIPS = 14 * 24 * 120
+_MAX_SECONDS = 14 * 24 * 3600.0
 _TOLERANCE_S = 0.05  # clocks of scoring programs round
 
 _W, _N1, _N2, _N3, _REM = range(5)
@@ -102,7 +104,7 @@ class Hypnogram:
     """One stage for every 30 s from the first scored moment to the last."""
 
     onset_s: Float64[np.ndarray, " n"]
-    """Seconds after the PSG's first sample; each is 30 s after the one before."""
+    """Seconds after the PSG's first sample; 30 s apart, more where scoring resumed off the grid."""
     stage: Int8[np.ndarray, " n"]
     """Label of `stages.STAGES`, or -1."""
     mixed: int = 0
@@ -244,9 +246,8 @@ def _value(name: str, line: int, text: str, scheme: Scheme | None) -> int:
     if re.fullmatch(r"-?\d+(\.0*)?", key):
         raise UserError(
             f"night {name}, hypnogram line {line}: the number {key[:20]}, and numbers mean "
-            "different stages in different "
-            "programs; name the scheme in the manifest column hypnogram_scheme "
-            f"({', '.join(SCHEMES)})"
+            "different stages in different programs; name the scheme in the manifest column "
+            f"hypnogram_scheme ({', '.join(SCHEMES)})"
         )
     stage = word_stage(key)
     if stage is None:
@@ -317,7 +318,8 @@ def _wfdb_events(name: str, lines: list[tuple[int, str]]) -> list[tuple[float, f
 
 
 def grid(events: list[tuple[float, float, int]], *, name: str) -> Hypnogram:
-    """Lays stage events on a grid of 30 s that begins with the first of them.
+    """Lays stage events on a grid of 30 s that begins with the first of them, and
+    anew where scoring resumes off that grid after a pause.
 
     A clip has the stage that holds through all of it; where the scoring changes inside it or is
     silent the clip is unknown, so a label is never moved in time. A last part of less than 30 s is
@@ -342,14 +344,12 @@ def grid(events: list[tuple[float, float, int]], *, name: str) -> Hypnogram:
         ).any():
             raise UserError(
                 f"night {name}: the stages have no durations and do not follow each other every 30 "
-                "s; export them with "
-                "durations"
+                "s; export them with durations"
             )
         if (np.rint(steps) > 1).any():
             raise UserError(
                 f"night {name}: the stages have no durations and some are more than 30 s apart, so "
-                "it is open how "
-                "long each lasts; export them with durations"
+                "it is open how long each lasts; export them with durations"
             )
         duration = np.full(len(onset), CLIP_SECONDS)
     duration = np.where(np.isnan(duration), 0.0, duration)
@@ -359,28 +359,55 @@ def grid(events: list[tuple[float, float, int]], *, name: str) -> Hypnogram:
             "duration"
         )
     onset, duration, stage = (column[duration > 0] for column in (onset, duration, stage))
-    first, end = float(onset[0]), float((onset + duration).max())
-    count = int((end - first + _TOLERANCE_S) // CLIP_SECONDS)
-    if not 1 <= count <= _MAX_CLIPS:
+    end = float((onset + duration).max())
+    if not CLIP_SECONDS - _TOLERANCE_S <= end - onset[0] <= _MAX_SECONDS:
         raise UserError(
-            f"night {name}: {end - first:g} s of scoring; expected at least 30 s and at most 14 "
+            f"night {name}: {end - onset[0]:g} s of scoring; expected at least 30 s and at most 14 "
             "days"
         )
-    scored = np.zeros(
-        (len(STAGES) + 1, count)
-    )  # seconds of each stage in each clip; unknown is the last row
-    for begin, length, label in zip(onset - first, duration, stage, strict=True):
-        stop = min(begin + length, count * CLIP_SECONDS)
-        clips = np.arange(int(begin // CLIP_SECONDS), int(np.ceil(stop / CLIP_SECONDS)))
-        overlap = np.minimum(stop, (clips + 1) * CLIP_SECONDS) - np.maximum(
-            begin, clips * CLIP_SECONDS
-        )
-        scored[label, clips] += overlap.clip(min=0)
-    labels = scored.argmax(0)
-    # Scored twice with different stages: the shares add up to more than the clip, and one of them
-    # is not whole.
-    others = scored.sum(0) - scored.max(0)
-    whole = (scored.max(0) >= CLIP_SECONDS - _TOLERANCE_S) & (others <= _TOLERANCE_S)
-    labels = np.where(whole & (labels < len(STAGES)), labels, UNKNOWN).astype(np.int8)
-    mixed = int((~whole & (scored[: len(STAGES)].max(0) > _TOLERANCE_S)).sum())
-    return Hypnogram(first + CLIP_SECONDS * np.arange(count), labels, mixed)
+    limits = [*_origins(onset, onset + duration), end]
+    parts = [
+        _part(onset - origin, duration, stage, int((limit - origin + _TOLERANCE_S) // CLIP_SECONDS))
+        for origin, limit in itertools.pairwise(limits)
+    ]
+    starts = [
+        origin + CLIP_SECONDS * np.arange(len(labels))
+        for origin, (labels, _) in zip(limits[:-1], parts, strict=True)
+    ]
+    return Hypnogram(
+        np.concatenate(starts),
+        np.concatenate([labels for labels, _ in parts]),
+        sum(mixed for _, mixed in parts),
+    )
+
+
+def _origins(onset: np.ndarray, end: np.ndarray) -> list[float]:
+    """Where a grid begins: at the first event, and where scoring resumes off the grid after a
+    pause."""
+    origins = [float(onset[0])]
+    scored_until = np.maximum.accumulate(end)
+    for k in range(1, len(onset)):
+        off = abs(math.remainder(onset[k] - origins[-1], CLIP_SECONDS)) > _TOLERANCE_S
+        if off and onset[k] > scored_until[k - 1] + _TOLERANCE_S:
+            origins.append(float(onset[k]))
+    return origins
+
+
+def _part(
+    onset: np.ndarray, duration: np.ndarray, stage: np.ndarray, count: int
+) -> tuple[Int8[np.ndarray, " count"], int]:
+    """Labels of `count` clips from 0 s on, and how many are unknown because the scoring changes."""
+    scored = np.zeros((len(STAGES) + 1, count))  # seconds by stage; unknown is the last row
+    length = count * CLIP_SECONDS
+    for begin, end, label in zip(onset, onset + duration, stage, strict=True):
+        begin, end = max(begin, 0.0), min(end, length)
+        if begin < end:
+            clips = np.arange(int(begin // CLIP_SECONDS), math.ceil(end / CLIP_SECONDS))
+            until = np.minimum(end, (clips + 1) * CLIP_SECONDS)
+            scored[label, clips] += until - np.maximum(begin, clips * CLIP_SECONDS)
+    most = scored.max(0)
+    # Where two scorings overlap, the shares add up to more than the clip.
+    whole = (most >= CLIP_SECONDS - _TOLERANCE_S) & (scored.sum(0) - most <= _TOLERANCE_S)
+    labels = np.where(whole & (most > scored[-1]), scored.argmax(0), UNKNOWN).astype(np.int8)
+    mixed = int((~whole & (scored[:-1].max(0, initial=0) > _TOLERANCE_S)).sum())
+    return labels, mixed

@@ -84,8 +84,8 @@ def video_start(night: Night, creation_time: datetime | None) -> tuple[datetime,
         return creation_time, "container"
     raise UserError(
         f"night {night.night_id}: nothing says when the video began; expected video_start in the "
-        "manifest, a file "
-        "name such as ID_31-JAN-2024_22h15m03.250s_Video.mp4, or a creation time in the file"
+        "manifest, a file name such as ID_31-JAN-2024_22h15m03.250s_Video.mp4, or a creation time "
+        "in the file"
     )
 
 

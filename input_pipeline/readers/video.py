@@ -1,5 +1,6 @@
 """Frames of a long video by presentation time, in one pass and with bounded memory."""
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,15 +20,8 @@ _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,mpeg,mpegts,mxf,flv,o
 """Containers that hold a video themselves. Playlists (hls, concat, dash) are none: they open
 further files."""
 
-_PICTURES = {
-    "png",
-    "bmp",
-    "gif",
-    "webp",
-    "tiff",
-    "ansi",
-    "ppm",
-}  # cover pictures stand among the streams
+# Cover pictures stand among the video streams of a container.
+_PICTURES = {"png", "bmp", "gif", "webp", "tiff", "ansi", "ppm"}
 
 
 class VideoReader:
@@ -62,14 +56,9 @@ class VideoReader:
                 options={"protocol_whitelist": "file", "format_whitelist": _DEMUXERS},
             )
         except av.FFmpegError as error:
-            cut = (
-                "cut off or damaged"
-                if path.suffix.lower() in (".mp4", ".mov", ".m4v")
-                else "damaged"
-            )
             raise UserError(
-                f"night {name}: the video cannot be opened ({error.strerror}); {cut}, or not a "
-                "video"
+                f"night {name}: the video cannot be opened ({error.strerror}); it is cut off, "
+                "damaged or not a video"
             ) from None
         except OSError as error:
             raise UserError(f"night {name}: the video cannot be read ({error.strerror})") from None
@@ -106,6 +95,7 @@ class VideoReader:
         self.frame_rate = float(stream.average_rate) if stream.average_rate else None
         """Frames a second on average, as the container says."""
         self._reformatter = VideoReformatter()
+        self._first_stamp: int | None = None
         self._frames = self._decode()
         self._before: tuple[float, VideoFrame] | None = None
         self._after = next(self._frames, None)
@@ -137,7 +127,7 @@ class VideoReader:
         over."""
         import av
 
-        first = last = None
+        last = None
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -158,11 +148,12 @@ class VideoReader:
                     raise UserError(
                         f"night {self.name}: a frame of the video has no time stamp; remux the file"
                     )
-                first = stamp if first is None else first
+                if self._first_stamp is None:
+                    self._first_stamp = stamp
                 if last is not None and stamp <= last:
                     continue
                 last = stamp
-                yield float((stamp - first) * frame.time_base), frame
+                yield float((stamp - self._first_stamp) * frame.time_base), frame
 
     def _advance(self) -> None:
         self._before = self._after
@@ -235,12 +226,27 @@ class VideoReader:
     ) -> UInt8[np.ndarray, "{height} {width}"]:
         # FFmpeg averages over areas when it shrinks and interpolates when it enlarges, and widens
         # the range of television levels (16 … 235) to 0 … 255.
-        turns = round(frame.rotation / 90) % 4
-        high, wide = (width, height) if turns % 2 else (height, width)
-        grey = self._reformatter.reformat(
-            frame, wide, high, "gray", interpolation="AREA"
-        ).to_ndarray()
-        return np.rot90(grey, turns) if turns else grey
+        grey = self._reformatter.reformat(frame, width, height, "gray", interpolation="AREA")
+        return grey.to_ndarray()
+
+    def seek_end(self) -> float:
+        """Time of the last frame that is really there, found without decoding all; ends the
+        reading.
+
+        A container's own word on its length is no proof: a recording may have been cut off.
+        """
+        import av
+
+        last = self._after[0] if self._after else 0.0
+        if self.declared_s is not None and self._stream.time_base:
+            stamp = (self._first_stamp or 0) + round(self.declared_s / self._stream.time_base)
+            with contextlib.suppress(av.FFmpegError):  # no index: go through the file
+                self._container.seek(stamp, stream=self._stream)
+        for seconds, _ in self._decode():
+            last = seconds
+        self._before = self._after = None
+        self.end_s = last
+        return last
 
     def close(self) -> None:
         """Closes the file; frames can no longer be read."""
