@@ -193,7 +193,8 @@ def _ahi_groups(subjects: np.ndarray, subject: np.ndarray, ahi: np.ndarray) -> n
 
 def main_table(results: Results) -> Table:
     """All rows with all columns, intervals as details."""
-    clips = int(results.row(results.runs[0].name).counts.sum())
+    subjects = counted(len(results.subjects), "test subject")
+    clips = int(results.rows[0].counts.sum())
     body = tuple(
         (
             Cell(row.name),
@@ -203,9 +204,8 @@ def main_table(results: Results) -> Table:
     )
     header = ("", *(tables.heading(column) for column in COLUMNS))
     notes = [
-        f"Percent, kappa as it is; recall of each stage. {
-            counted(len(results.subjects), 'test subject')
-        }, {clips} scored clips of 30 s.",
+        f"{subjects}, {clips} scored clips of 30 s. Percent, kappa as it is. W to REM: recall, the "
+        "share of the stage's clips that are found.",
         "Under each value: its 95 % interval over subjects (bootstrap of whole subjects)."
         if len(results.subjects) > 1
         else "One test subject: there are no intervals over subjects.",

@@ -12,7 +12,7 @@ from sacd_jax.report import comparison, html, plots, tables
 from sacd_jax.report.comparison import Results
 from sacd_jax.report.runs import Run, series
 from sacd_jax.report.sleep_statistics import consecutive
-from sacd_jax.report.statistics import Difference, Estimate
+from sacd_jax.report.statistics import Difference
 
 _TERMS = (
     ("accuracy", "share of clips whose stage is right"),
@@ -53,8 +53,11 @@ def _parts(results: Results) -> Iterator[str]:
     estimates = {row.name: row.figures for row in results.rows}
     runs = {run.name: results.row(run.name) for run in results.runs}
 
-    yield "".join(html.paragraph(sentence, "answer") for sentence in _answers(results))
-    yield html.heading("Results on subjects no network has seen")
+    yield html.paragraph(_introduction(results))
+    yield _tiles(results, colours)
+    for (run, reference), judged in results.differences.items():
+        yield html.paragraph(_verdict(run, reference, judged["accuracy"]), "answer")
+    yield html.heading("All figures")
     table = comparison.main_table(results)
     notes = tuple(note for note in table.notes if note not in results.caution)
     table = tables.Table(table.title, table.header, table.rows, notes)
@@ -108,44 +111,51 @@ def _colours(results: Results) -> dict[str, str]:
     return greys | {name: plots.COLOURS[at % len(plots.COLOURS)] for at, name in enumerate(runs)}
 
 
-def _percent(estimate: Estimate) -> str:
-    said = f"{tables.number('accuracy', estimate.value)} %"
-    if math.isfinite(estimate.low):
-        low, high = (tables.number("accuracy", v) for v in (estimate.low, estimate.high))
-        said += f" ({low} to {high})"
-    return said
+def _percent(value: float) -> str:
+    return f"{tables.number('accuracy', value)}\u00a0%"
 
 
-def _answers(results: Results) -> Iterator[str]:
-    """The result in a few sentences."""
+def _tiles(results: Results, colours: dict[str, str]) -> str:
+    """Accuracy of the runs, the majority stage last."""
+    shown = [row for row in results.rows if row.kind == "run"] + [results.rows[0]]
+    items = []
+    for row in shown:
+        found = row.figures["accuracy"]
+        interval = ""
+        if math.isfinite(found.low):
+            low, high = (tables.number("accuracy", v) for v in (found.low, found.high))
+            interval = f"95\u00a0% interval {low} to {high}"
+        items.append(
+            (row.name, _percent(found.value), (interval, row.explanation), colours[row.name])
+        )
+    return html.tiles(items)
+
+
+def _introduction(results: Results) -> str:
     subjects = comparison.counted(len(results.subjects), "test subject")
     clips = int(results.rows[0].counts.sum())
-    found = [
-        f"{run.name} {_percent(results.row(run.name).figures['accuracy'])}" for run in results.runs
-    ]
-    floor = results.rows[0]
-    yield (
-        f"Of {clips} clips of 30 seconds of {subjects}, the stage is right in: "
-        f"{'; '.join(found)}. Answering “{floor.name}” would be right in "
-        f"{tables.number('accuracy', floor.figures['accuracy'].value)} %."
+    return (
+        "For every 30 seconds of a night, a network says which of five sleep stages it is: wake, "
+        f"N1, N2, N3 or REM. Below: the share of right answers in {clips} clips of {subjects} "
+        "whom no network was trained on."
     )
-    for (run, reference), judged in results.differences.items():
-        yield _verdict(run, reference, judged["accuracy"])
 
 
 def _verdict(run: str, reference: str, found: Difference) -> str:
     points = tables.number("accuracy", abs(found.value))
-    way = "more" if found.value >= 0 else "fewer"
-    said = f"{run} finds {points} points {way} than {reference}"
+    way = "above" if found.value >= 0 else "below"
+    said = f"The accuracy of “{run}” is {points} points {way} that of “{reference}”"
     if math.isfinite(found.low):
         low, high = (tables.number("accuracy", v, signed=True) for v in (found.low, found.high))
-        said += f" (95 % interval {low} to {high}; better in {found.better} of {found.subjects} "
-        said += f"subjects, p = {found.p:.3f})"
+        said += (
+            f" (95\u00a0% interval {low} to {high}; higher in {found.better} and lower in "
+            f"{found.worse} of {found.subjects} subjects; p\u00a0=\u00a0{found.p:.3f})"
+        )
     if found.verdict == "too few subjects":
         return said + ". There are too few subjects to call this a difference."
     if found.within_noise:
         return said + ". That is within noise: this test does not show a difference."
-    return said + f". That is beyond noise: {run} is {found.verdict} on these data."
+    return said + f". That is beyond noise: “{run}” is {found.verdict} on these data."
 
 
 def _subject_picture(results: Results, pair: tuple[str, str]) -> str:
@@ -156,8 +166,8 @@ def _subject_picture(results: Results, pair: tuple[str, str]) -> str:
     return html.picture(
         plots.to_png(figure),
         f"Accuracy of {pair[0]} minus {pair[1]} in each test subject",
-        f"Accuracy of {pair[0]} minus that of {pair[1]}, one bar a subject. Bars to both sides of "
-        "zero are what noise looks like.",
+        f"Accuracy of {pair[0]} minus that of {pair[1]}, one bar a subject. Bars on "
+        "both sides of zero: subjects disagree.",
     )
 
 
@@ -198,8 +208,8 @@ def _training(results: Results, colours: dict[str, str]) -> Iterator[str]:
     panels: dict[str, dict[str, plots.Curve]] = {}
     wanted = (
         ("cross-entropy in training", "train", "cross_entropy"),
-        ("accuracy on validation subjects, %", "validation", "accuracy"),
-        ("macro F1 on validation subjects, %", "validation", "macro_f1"),
+        ("validation accuracy, %", "validation", "accuracy"),
+        ("validation macro F1, %", "validation", "macro_f1"),
     )
     for title, split, name in wanted:
         found = {run.name: series(run.lines, split, name) for run in results.runs}
@@ -217,7 +227,9 @@ def _training(results: Results, colours: dict[str, str]) -> Iterator[str]:
         yield html.picture(
             plots.to_png(plots.curves(panels, colours)),
             "Learning curves",
-            "Validation subjects are neither trained on nor tested on.",
+            "Validation clips come from training subjects here: these curves are too good."
+            if results.leaks
+            else "Validation subjects are neither trained on nor tested on.",
         )
     for run in results.runs:
         own, foreign = (

@@ -28,6 +28,13 @@ p { margin: .5rem 0; max-width: 48rem; }
   padding: .6rem .9rem; margin: .6rem 0; font-weight: 600; border-radius: 0 .3rem .3rem 0; }
 .answer { background: var(--card); border: 1px solid var(--line); border-left: 4px solid
   var(--accent); border-radius: .4rem; padding: .7rem 1.1rem; margin: 1rem 0; font-size: 1.08rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .8rem;
+  margin: 1rem 0; }
+.tiles div { background: var(--card); border: 1px solid var(--line); border-radius: .4rem;
+  padding: .7rem 1rem; border-top: 4px solid var(--tile, var(--line)); }
+.tiles b { display: block; font-size: 1.9rem; line-height: 1.2; }
+.tiles span, .tiles small { display: block; }
+.tiles small { color: var(--soft); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: .8rem 0 .4rem; font-variant-numeric: tabular-nums;
   font-size: .92rem; }
@@ -106,6 +113,18 @@ def table(content: Table, kinds: Sequence[str] = (), notes: bool = True) -> str:
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>{below}"
     )
+
+
+def tiles(items: Iterable[tuple[str, str, Sequence[str], str]]) -> str:
+    """Large figures side by side: (name, value, lines below, CSS colour) of each."""
+    inner = "".join(
+        f'<div style="--tile: {escape(colour)}"><span>{escape(name)}</span>'
+        f"<b>{escape(value)}</b>"
+        + "".join(f"<small>{escape(line)}</small>" for line in lines if line)
+        + "</div>"
+        for name, value, lines, colour in items
+    )
+    return f'<div class="tiles">{inner}</div>'
 
 
 def definitions(items: Iterable[tuple[str, str]]) -> str:

@@ -5,6 +5,7 @@ Figures are made without pyplot and draw with Agg: no window, no global state, s
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -44,13 +45,12 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _plain(axes: Axes, grid: str | None = None) -> None:
+def _plain(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#888888")
     axes.tick_params(colors=INK, labelsize=8, length=3)
-    if grid:
-        axes.grid(axis=grid, color=FAINT, linewidth=0.6)  # type: ignore[arg-type]
-        axes.set_axisbelow(True)
+    axes.grid(axis=grid, color=FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
 
 
 def confusion_matrices(
@@ -70,7 +70,7 @@ def confusion_matrices(
         for truth, predicted in np.ndindex(*matrix.shape):
             if not totals[truth, 0]:
                 continue
-            dark = share[truth, predicted] > 55
+            dark = share[truth, predicted] > 62
             colour = "white" if dark else INK
             axes.text(
                 predicted,
@@ -140,21 +140,20 @@ def hypnogram(
         colour = INK if place == 0 else (colours or {}).get(name, COLOURS[(place - 1) % 6])
         height = np.where(stage >= 0, _HEIGHTS[stage], np.nan)
         axes.stairs(height, edges, baseline=None, color=colour, linewidth=1.2)
-        rem = np.where(stage == STAGES.index("REM"), _HEIGHT["REM"], np.nan)
-        for slot in np.flatnonzero(np.isfinite(rem)):
-            axes.hlines(rem[slot], edges[slot], edges[slot + 1], color=colour, linewidth=4)
+        rem = np.flatnonzero(stage == STAGES.index("REM"))
+        axes.hlines(
+            np.full(len(rem), _HEIGHT["REM"]), edges[rem], edges[rem + 1], color=colour, linewidth=4
+        )
         title = name
         if place:
             both = (truth >= 0) & (stage >= 0)
             wrong = both & (truth != stage)
-            for slot in np.flatnonzero(wrong):
-                axes.axvspan(
-                    edges[slot], edges[slot + 1], ymin=0, ymax=0.06, color=WRONG, linewidth=0
-                )
+            axes.broken_barh(_slots(edges, wrong), (-0.75, 0.3), color=WRONG, linewidth=0)
             if both.any():
                 title += f": {100 * (1 - wrong.sum() / both.sum()):.0f} % of clips right"
-        for slot in np.flatnonzero(truth < 0):
-            axes.axvspan(edges[slot], edges[slot + 1], color="#F3F3F3", linewidth=0, zorder=0)
+        axes.broken_barh(
+            _slots(edges, truth < 0), (-0.75, 5.15), color="#F3F3F3", linewidth=0, zorder=0
+        )
         axes.set_title(title, loc="left", fontsize=9, fontweight="bold", color=colour, pad=3)
         axes.set_yticks(_HEIGHTS, STAGES)
         axes.set_ylim(-0.75, 4.4)
@@ -162,6 +161,12 @@ def hypnogram(
     panels[-1].set_xlim(edges[0], edges[-1])
     panels[-1].set_xlabel(f"{unit} since the recording's start", fontsize=8)
     return figure
+
+
+def _slots(edges: np.ndarray, chosen: np.ndarray) -> list[tuple[float, float]]:
+    """Start and width of each chosen slot."""
+    at = np.flatnonzero(chosen)
+    return list(zip(edges[at], edges[at + 1] - edges[at], strict=True))
 
 
 def scores(

@@ -78,7 +78,8 @@ def read_predictions(name: str, path: Path) -> Predictions:
         raise UserError(f"{where} is missing; evaluate the run first (looked in {path.parent})")
     fields = tuple(Predictions.__dataclass_fields__)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy would leave the file open when the archive is broken.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             absent = [field for field in fields if field not in file.files]
             if absent:
                 raise UserError(f"{where} lacks {', '.join(absent)}")
