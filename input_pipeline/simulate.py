@@ -1,0 +1,77 @@
+"""Command: writes simulated nights as a hospital would hand them over."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from input_pipeline.commands import one_line_errors
+from input_pipeline.simulation import SimulationSettings, simulate_nights
+
+_HELP = {
+    "nights": "number of nights, each of another sleeper",
+    "hours": "length of the window cut at random from each night; 0 keeps whole nights",
+    "windows": "windows of each night, each a recording of its own",
+    "height": "pixels of the video",
+    "width": "pixels of the video",
+    "frame_rate": "frames a second",
+    "seed": "another seed, other nights",
+    "eeg_rate": "EEG samples a second",
+    "difficulty": "spread of the EEG within a stage",
+    "label_noise": "errors of the scorer, in units of two human scorers",
+    "video_spread": "spread of breathing and movement within a stage",
+    "wake_hours": "hours awake in bed after sleep",
+    "crf": "H.264 quality; above 25 breathing is lost",
+    "dropped_frames": "share of frames the camera loses",
+}
+
+_EXAMPLE = """example:
+  python -m input_pipeline.simulate --out nights --nights 24 --hours 1
+      24 sleepers, an hour of each, 48x64 pixels at 2 frames a second: about 120 MB
+  python -m input_pipeline.simulate --out nights --nights 4 --hours 0 \
+      --height 240 --width 320 --fps 25
+      four whole nights as a clinic's camera sees them
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the command line and simulates."""
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.simulate",
+        description=__doc__,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the nights")
+    for field in fields(SimulationSettings):
+        names = [f"--{field.name.replace('_', '-')}"]
+        if field.name == "frame_rate":
+            names.append("--fps")
+        parser.add_argument(
+            *names,
+            dest=field.name,
+            type=field.type,
+            default=field.default,
+            metavar="N" if field.type is int else "X",
+            help=f"{_HELP[field.name]} (default {field.default})",
+        )
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="also draw the first night into this file"
+    )
+    arguments = vars(parser.parse_args(argv))
+    out, jobs, figure = (arguments.pop(name) for name in ("out", "jobs", "figure"))
+    if jobs is not None and jobs < 1:
+        parser.error("--jobs: expected 1 or more")
+    settings = SimulationSettings(**arguments)
+    nights = simulate_nights(settings, out, jobs)
+    print(f"{len(nights)} simulated recordings in {out}; their manifest is {out / 'nights.csv'}")
+    if figure is not None:
+        from input_pipeline.simulation.figure import draw_night
+
+        draw_night(settings, out, figure)
+        print(f"figure of {nights[0].night_id} in {figure}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

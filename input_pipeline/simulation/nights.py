@@ -1,0 +1,81 @@
+"""A study of simulated nights on disk: parallel over nights, resumable, the same each time."""
+
+import json
+from functools import partial
+from pathlib import Path
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import remove_unfinished, write_json
+from input_pipeline.night import Night, write_manifest
+from input_pipeline.processes import parallel_map
+from input_pipeline.progress import Progress
+from input_pipeline.simulation.night_writer import describe, is_written, write_recording
+from input_pipeline.simulation.recording import plan
+from input_pipeline.simulation.settings import SimulationSettings
+
+MANIFEST = "nights.csv"
+_SETTINGS = "simulation.json"
+
+
+def simulate_nights(
+    settings: SimulationSettings, out: Path, jobs: int | None = None
+) -> list[Night]:
+    """Writes the nights that are not there yet, and the manifest `nights.csv` of all of them.
+
+    Args:
+        settings: what to simulate.
+        out: folder; one folder a recording, and `truth/` with what really happened. Readers and
+            builders never look into `truth/`: it is for the ceiling and for tests.
+        jobs: processes; as many as there are cores by default.
+
+    Returns:
+        the nights of the manifest, in order.
+
+    Raises:
+        UserError: `out` holds nights of other settings, or is a file.
+    """
+    out = Path(out)
+    _claim(settings, out)
+    remove_unfinished(out)
+    remove_unfinished(out / "truth")
+    nights: list[Night] = []
+    missing: list[int] = []
+    for night in range(settings.nights):
+        recordings = plan(settings, night)
+        nights += [describe(recording, out) for recording in recordings]
+        if not all(is_written(recording, out) for recording in recordings):
+            missing.append(night)
+    if missing:
+        done = settings.nights - len(missing)
+        with Progress("simulate nights", settings.nights, "night", start=done) as progress:
+            for _ in parallel_map(partial(_simulate, settings, out), missing, jobs):
+                progress.advance()
+    write_manifest(out / MANIFEST, nights)
+    return nights
+
+
+def _simulate(settings: SimulationSettings, out: Path, night: int) -> None:
+    for recording in plan(settings, night):
+        write_recording(settings, recording, out)
+
+
+def _claim(settings: SimulationSettings, out: Path) -> None:
+    """Makes the folder ours, or finds that it was and holds nights of the same settings."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"output {out}: a file; expected a folder")
+    path = out / _SETTINGS
+    if not path.exists():
+        write_json(path, settings.identity())
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not the settings of simulated nights; choose another folder")
+    for key, value in settings.identity().items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{out} holds nights with {key} {found.get(key)!r}, asked for is {value!r}; "
+                "choose another folder"
+            )

@@ -1,0 +1,92 @@
+"""What the user of the simulator chooses, and the random streams it draws from."""
+
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from input_pipeline.errors import UserError
+from input_pipeline.stages import CLIP_SECONDS
+
+VERSION = 1
+"""Raised when the same settings begin to mean other nights."""
+
+ID_PREFIX = "sim"
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """Settings of the simulator. The same settings give the same files.
+
+    Night i depends on the seed and on i alone, so more nights can be added to a folder later.
+    """
+
+    nights: int = 24
+    """Nights; each is of a subject of its own. Neighbours run through the four AHI groups."""
+    hours: float = 1.0
+    """Length of a window cut at random from its night; 0 records the whole night (about 8 h)."""
+    windows: int = 1
+    """Windows of each night that do not overlap; each becomes a recording with files of its own."""
+    height: int = 48
+    width: int = 64
+    frame_rate: float = 2.0
+    """Frames a second of the MP4."""
+    seed: int = 0
+    eeg_rate: int = 125
+    """Sampling rate of both EEG channels in Hz; the other channels have lower ones."""
+    difficulty: float = 0.5
+    """Spread of EEG band powers and graphoelements between subjects and clips; 0 is a textbook."""
+    label_noise: float = 0.6
+    """How often the scorer disagrees with the truth, in units of two human scorers (kappa .76)."""
+    video_spread: float = 0.8
+    """Spread of breathing and movement between subjects and clips; 0 gives the stages away."""
+    wake_hours: float = 0.0
+    """Wake added after the night's last sleep; hospitals that record 10 h have 2 to 3 of them."""
+    crf: int = 23
+    """Quality of the H.264 video; above 25 the codec erases breathing."""
+    dropped_frames: float = 0.001
+    """Share of frames the camera loses; their moments are missing from the MP4."""
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("nights", self.nights >= 1, "1 or more"),
+            ("hours", self.hours == 0 or 0.05 <= self.hours <= 6, "0 (whole night) or 0.05 to 6"),
+            ("windows", self.windows >= 1, "1 or more"),
+            ("windows", self.hours > 0 or self.windows == 1, "1 when whole nights are recorded"),
+            ("windows", self.hours * self.windows <= 6, "windows of at most 6 h in all"),
+            ("height", self.height >= 32 and self.height % 2 == 0, "an even number from 32"),
+            ("width", self.width >= 32 and self.width % 2 == 0, "an even number from 32"),
+            ("frame_rate", 0.5 <= self.frame_rate <= 60, "0.5 to 60 frames a second"),
+            ("seed", self.seed >= 0, "0 or more"),
+            ("eeg_rate", 100 <= self.eeg_rate <= 1000, "100 to 1000 Hz"),
+            ("difficulty", 0 <= self.difficulty <= 2, "0 to 2"),
+            ("label_noise", 0 <= self.label_noise <= 2, "0 to 2"),
+            ("video_spread", 0 <= self.video_spread <= 3, "0 to 3"),
+            ("wake_hours", 0 <= self.wake_hours <= 4, "0 to 4"),
+            ("crf", 0 <= self.crf <= 51, "0 to 51"),
+            ("dropped_frames", 0 <= self.dropped_frames <= 0.5, "0 to 0.5"),
+        )
+        for name, right, expected in checks:
+            if not right:
+                value = getattr(self, name)
+                raise UserError(f"simulation setting {name}: found {value!r}, expected {expected}")
+
+    @property
+    def window_clips(self) -> int:
+        """Clips of one window; 0 when whole nights are recorded."""
+        return round(self.hours * 3600 / CLIP_SECONDS)
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share to write the same nights; `nights` may grow."""
+        values = {"version": VERSION, **asdict(self)}
+        del values["nights"]
+        return values
+
+
+def stream(seed: int, night: int, name: str) -> np.random.Generator:
+    """The random stream of one part of one night.
+
+    Each part has its own, so that a change in the video leaves every EEG sample as it was.
+    """
+    return np.random.default_rng([seed, night, zlib.crc32(name.encode())])
