@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from input_pipeline.errors import UserError
+from sacd_jax.class_weights import class_weights
+
+COUNTS = np.array([55878, 5909, 40522, 20237, 12290])
+
+
+@pytest.mark.parametrize(
+    ("counts", "weights"),
+    [
+        (COUNTS, (0.30, 0.88, 0.30, 0.20, 0.36)),
+        ((8285, 2804, 17799, 5703, 7717), (0.30, 0.72, 0.30, 0.20, 0.30)),
+        ((65951, 21522, 69132, 13039, 25835), (0.30, 0.52, 0.30, 0.22, 0.30)),
+        ((46319, 10304, 142125, 60153, 65953), (0.30, 1.01, 0.30, 0.20, 0.30)),
+    ],
+)
+def test_attnsleep_rule_gives_the_published_weights(counts, weights):
+    assert class_weights("attnsleep", np.array(counts)) == weights
+
+
+def test_none_is_none():
+    assert class_weights("none", COUNTS) is None
+
+
+def test_inverse_weights_give_every_class_the_same_share():
+    shares = np.array(class_weights("inverse", COUNTS)) * COUNTS
+    np.testing.assert_allclose(shares, COUNTS.sum() / 5)
+
+
+def test_effective_number_of_many_and_of_few():
+    few = np.array(class_weights("effective_number", np.array([10, 20, 40])))
+    np.testing.assert_allclose(few[0] / few[2], 4, rtol=0.01)  # few clips: like inverse
+    many = np.array(class_weights("effective_number", np.array([10**6, 10**7, 10**8])))
+    np.testing.assert_allclose(many, 1, rtol=1e-6)  # so many that all count alike
+    assert few.mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("rule", ["attnsleep", "inverse", "effective_number"])
+def test_absent_class_has_no_weight_and_harms_no_other(rule):
+    weights = class_weights(rule, np.array([10, 0, 30, 20, 5]))
+    assert weights[1] == 0
+    assert np.isfinite(weights).all()
+    assert min(w for i, w in enumerate(weights) if i != 1) > 0
+
+
+def test_mistakes_are_named():
+    with pytest.raises(UserError, match="did you mean 'inverse'"):
+        class_weights("invers", COUNTS)
+    with pytest.raises(UserError, match="no training clip"):
+        class_weights("inverse", np.zeros(5, int))
+    with pytest.raises(UserError, match="3 classes"):
+        class_weights("attnsleep", np.array([1, 2, 3]))
