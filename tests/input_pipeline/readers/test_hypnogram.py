@@ -1,0 +1,251 @@
+"""Hypnograms from annotations and text: counts of real nights; labels never move in time."""
+
+import itertools
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from input_pipeline.errors import UserError
+from input_pipeline.night import Night
+from input_pipeline.readers.hypnogram import SCHEMES, Hypnogram, grid, read_hypnogram, word_stage
+
+from ..recordings import START, write_psg
+
+
+@pytest.fixture(scope="module")
+def psg(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hypnogram")
+    return write_psg(folder / "psg.edf", 120, stages=["W", "N1", "3", "R"])
+
+
+@pytest.fixture
+def read(psg, tmp_path):
+    """Reads a hypnogram from its text."""
+
+    def read_text(text: str | bytes, scheme: str = "") -> Hypnogram:
+        (tmp_path / "stages.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+        path = tmp_path / "stages.txt"
+        return read_hypnogram(Night("n", "s", None, psg, path, hypnogram_scheme=scheme))
+
+    return read_text
+
+
+def counts(hypnogram: Hypnogram) -> list[int]:
+    """Clips of W, N1, N2, N3, REM and unknown."""
+    return np.roll(np.bincount(hypnogram.stage + 1, minlength=6), -1).tolist()
+
+
+@pytest.mark.parametrize("kind", ["edf", "bdf"])
+def test_the_annotations_of_a_real_night(shared_data, kind):
+    folder = shared_data / "sleepedf-short-psg"
+    scored = folder / f"SC4001EC-Hypnogram.{kind}"
+    hypnogram = read_hypnogram(Night("n", "s", None, folder / "short_psg.edf", scored))
+    # 2,650 scored epochs and 230 of "Sleep stage ?" at the end of the day.
+    assert counts(hypnogram) == [1997, 58, 250, 220, 125, 230]
+    assert hypnogram.onset_s[0] == 0 and hypnogram.mixed == 0
+
+
+def test_39_real_nights_have_the_published_counts(shared_data):
+    folder = shared_data / "sleepedf20-hypnograms" / "SC"
+    total = np.zeros(6, int)
+    nights = sorted(folder.glob("SC????E0.txt"))
+    for path in nights:
+        hypnogram = read_hypnogram(Night("n", "s", None, path, path))
+        assert hypnogram.mixed == 0
+        asleep = np.flatnonzero(hypnogram.stage > 0)
+        # 30 minutes of wake before and after sleep, as all who publish counts keep them.
+        kept = slice(max(asleep[0] - 60, 0), asleep[-1] + 61)
+        total += counts(Hypnogram(hypnogram.onset_s[kept], hypnogram.stage[kept]))
+    assert len(nights) == 39
+    assert total.tolist() == [8284, 2804, 17799, 5703, 7717, 61]
+
+
+def test_25_real_nights_of_one_number_a_line(shared_data):
+    total = np.zeros(6, int)
+    for path in sorted((shared_data / "ucddb-stages-events").glob("*_stage.txt")):
+        night = Night("n", "s", None, path, path, hypnogram_scheme="ucddb")
+        total += counts(read_hypnogram(night))
+    codes = {"0": 4707, "1": 3016, "2": 3403, "3": 6985, "4": 673, "5": 1990, "8": 15}
+    assert total.sum() == sum(codes.values()) == 20789
+    assert total.tolist() == [4707, 3403, 6985, 673 + 1990, 3016, 15]
+
+
+def test_stages_may_stand_in_the_psg(psg):
+    hypnogram = read_hypnogram(Night("n", "s", None, psg))
+    assert hypnogram.stage.tolist() == [0, 1, 3, 4]
+    assert hypnogram.onset_s.tolist() == [0, 30, 60, 90]
+
+
+@pytest.mark.parametrize("seconds", [-90.0, 0.0, 12.25, 3600.0])
+def test_a_hypnogram_file_with_a_start_of_its_own(psg, tmp_path, seconds):
+    start = START + timedelta(seconds=seconds)
+    path = write_psg(tmp_path / "scored.edf", 60, start=start, stages=["N2", "R"])
+    hypnogram = read_hypnogram(Night("n", "s", None, psg, path))
+    assert hypnogram.onset_s.tolist() == [seconds, seconds + 30]
+
+
+def test_other_annotations_are_no_stages(tmp_path):
+    events = [(3, 10, "Hypopnea"), (40, 0, "Lights off@@EEG F4-A1"), (41, 2, "R")]
+    path = write_psg(tmp_path / "p.edf", 60, stages=["W", "N2"], annotations=events)
+    assert read_hypnogram(Night("n", "s", None, path)).stage.tolist() == [0, 2]
+
+
+def test_no_stages_and_stages_nobody_knows(tmp_path):
+    path = write_psg(tmp_path / "none.edf", 60, annotations=[(3, 10, "Hypopnea")])
+    with pytest.raises(UserError, match="night n: no annotation such as .* names no hypnogram"):
+        read_hypnogram(Night("n", "s", None, path))
+    path = write_psg(tmp_path / "odd.edf", 60, stages=["W", "5"])
+    with pytest.raises(UserError, match="'Sleep stage 5' at 30 s"):
+        read_hypnogram(Night("n", "s", None, path))
+
+
+@pytest.mark.parametrize(
+    ("text", "stage"),
+    [
+        ("Sleep stage W", 0),
+        ("Sleep_stage_1", 1),
+        ("SLEEP-S2", 2),
+        ("Sleep stage N3", 3),
+        ("Sleep stage 4", 3),
+        ("Sleep stage R", 4),
+        ("Sleep stage ?", -1),
+        ("Movement time", -1),
+        ("N2", 2),
+        ("rem", 4),
+        ("Stage N1@@EEG F4-A1", 1),
+        ("Sleep apnea", None),
+        ("4", None),
+    ],
+)
+def test_words_for_stages(text, stage):
+    assert word_stage(text) == stage
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "onset,duration,stage\n0,30,W\n30,60,N2\n90,30,REM\n",
+        "Stage;Onset;Duration\r\nW;0;30\r\nN2;30;60\r\nREM;90;30\r\n",
+        "\ufeffonset\tduration\tstage\n0\t30\tW\n30\t60\tN2\n90\t30\tREM\n",
+        "W\nN2\nN2\nREM\n",
+        "stage\nWake\nS2\nS2\nR\n\n",
+        "onset,duration,stage\n90,30,REM\n0,30,W\n30,60,N2\n",
+    ],
+)
+def test_text_in_its_many_forms(read, text):
+    hypnogram = read(text)
+    assert hypnogram.stage.tolist() == [0, 2, 2, 4]
+    assert hypnogram.onset_s.tolist() == [0, 30, 60, 90]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text", "stages"),
+    [
+        ("aasm", "0\n1\n2\n3\n4\n-1\n", [0, 1, 2, 3, 4, -1]),
+        ("profusion", "0\n1\n2\n3\n4\n5\n9\n", [0, 1, 2, 3, 3, 4, -1]),
+        ("ucddb", "0\n1\n2\n3\n4\n5\n6\n7\n", [0, 4, 1, 2, 3, 3, -1, -1]),
+        ("yasa", "0\n4.0\n-2\n", [0, 4, -1]),
+        ("sleep_edf", "W\n1\n2\n3\n4\nR\nM\n?\n", [0, 1, 2, 3, 3, 4, -1, -1]),
+        ("dreams", "5\n" * 6 + "4\n" * 6 + "2\n" * 3 + "3\n" * 3, [0, 4, -1]),
+    ],
+)
+def test_named_schemes(read, scheme, text, stages):
+    assert read(text, scheme).stage.tolist() == stages
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "message"),
+    [
+        ("", "", "empty"),
+        ("0\n1\n", "", "line 1: the number 0.*hypnogram_scheme .aasm"),
+        ("W\n7\n", "", "line 2: the number 7"),
+        ("0\n9\n", "aasm", "line 2: '9'; the named scheme has"),
+        ("0\n", "guess", "hypnogram_scheme 'guess'; expected one of"),
+        ("W\nN7\n", "", "line 2: 'N7' is no stage"),
+        ("time,label\n0,W\n", "", "columns time, label; expected onset,duration,stage"),
+        ("onset,stage\n0,W\n", "", "no column 'duration'"),
+        ("onset,duration,stage\n0,30\n", "", "line 2: 2 cells"),
+        ("onset,duration,stage\n0,x,W\n", "", "line 2: onset and duration must be seconds"),
+        ("onset,duration,stage\n0,1e9,W\n", "", "at most 14 days"),
+        ("onset,duration,stage\n0,-30,W\n", "", "expected a positive duration"),
+        ("onset,duration,stage\n0,10,W\n", "", "expected at least 30 s"),
+        (b"\0\1\2", "", "neither EDF. nor text"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(read, text, scheme, message):
+    with pytest.raises(UserError, match=message) as raised:
+        read(text, scheme)
+    assert str(raised.value).startswith("night n") and "\n" not in str(raised.value)
+
+
+def test_a_missing_hypnogram(psg):
+    with pytest.raises(UserError, match="night n: the hypnogram cannot be read"):
+        read_hypnogram(Night("n", "s", None, psg, Path("none.txt")))
+
+
+def test_every_scheme_knows_all_stages():
+    for scheme in SCHEMES.values():
+        assert set(scheme.stages.values()) - {-1} == set(range(5))
+
+
+STAGES = st.integers(-1, 4)
+
+
+@given(stages=st.lists(STAGES, min_size=1, max_size=60), first=st.integers(-500, 5000))
+def test_runs_equal_single_events(stages, first):
+    """Events of one clip each, and the same scoring as runs of many clips, in any order."""
+    begin = first * 0.25
+    single = [(begin + 30 * k, 30.0, stage) for k, stage in enumerate(stages)]
+    edges = [0, *(k for k in range(1, len(stages)) if stages[k] != stages[k - 1]), len(stages)]
+    runs = [(begin + 30 * a, 30.0 * (b - a), stages[a]) for a, b in itertools.pairwise(edges)]
+    for events in (single, runs, runs[::-1]):
+        hypnogram = grid(events, name="n")
+        assert hypnogram.stage.tolist() == stages
+        np.testing.assert_allclose(hypnogram.onset_s, begin + 30 * np.arange(len(stages)))
+
+
+@given(
+    runs=st.lists(
+        st.tuples(STAGES, st.integers(1, 900), st.integers(0, 200)), min_size=1, max_size=25
+    )
+)
+def test_a_label_holds_through_its_whole_clip(runs):
+    """Runs and pauses of any length in tenths of a second: no clip has a label it does not hold."""
+    tenth, events = 0, []
+    line = []  # the stage in every tenth of a second; None where nobody scored
+    for stage, length, pause in runs:
+        events.append((tenth / 10, length / 10, stage))
+        line += [stage] * length + [None] * pause
+        tenth += length + pause
+    if sum(length + pause for _, length, pause in runs) - runs[-1][2] < 300:
+        with pytest.raises(UserError, match="at least 30 s"):
+            grid(events, name="n")
+        return
+    hypnogram = grid(events, name="n")
+    for onset, stage in zip(hypnogram.onset_s, hypnogram.stage, strict=True):
+        inside = set(line[round(onset * 10) : round(onset * 10) + 300])
+        assert stage == (inside.pop() if len(inside) == 1 and inside != {None} else -1)
+    assert (np.diff(hypnogram.onset_s) >= 30 - 1e-6).all()
+
+
+def test_scoring_that_resumes_off_the_grid_keeps_its_own():
+    hypnogram = grid([(0, 60, 0), (275.5, 30, 2), (305.5, 30, 4)], name="n")
+    assert hypnogram.onset_s.tolist() == [*range(0, 270, 30), 275.5, 305.5]
+    assert hypnogram.stage.tolist() == [0, 0, *[-1] * 7, 2, 4]
+
+
+def test_two_scorings_of_one_clip_that_differ_make_it_unknown():
+    hypnogram = grid([(0, 60, 0), (30, 60, 2), (90, 30, 4), (90, 30, 4)], name="n")
+    assert hypnogram.stage.tolist() == [0, -1, 2, 4] and hypnogram.mixed == 1
+
+
+def test_stages_without_durations_must_leave_nothing_open():
+    assert grid([(0, 0, 0), (30, 0, 2), (60, np.nan, 4)], name="n").stage.tolist() == [0, 2, 4]
+    with pytest.raises(UserError, match="open how long each lasts"):
+        grid([(0, 0, 0), (90, 0, 2)], name="n")
+    with pytest.raises(UserError, match="do not follow each other every 30 s"):
+        grid([(0, 0, 0), (42, 0, 2)], name="n")

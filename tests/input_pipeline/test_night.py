@@ -1,0 +1,135 @@
+"""The manifest: what is written is read back, and what is wrong is named by row and column."""
+
+import math
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from input_pipeline.errors import UserError
+from input_pipeline.night import COLUMNS, Night, parse_manifest, read_manifest, write_manifest
+
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
+PLAIN = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=12)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("manifests")
+    for name in ("a.edf", "a.mp4", "a.txt"):
+        (made / name).write_bytes(b"x")
+    return made
+
+
+@st.composite
+def nights(draw, folder=Path()):
+    def number(least, most):
+        return draw(st.floats(least, most))
+
+    return Night(
+        night_id=draw(NAMES),
+        subject_id=draw(NAMES),
+        video=draw(st.sampled_from([None, folder / "a.mp4"])),
+        psg=folder / "a.edf",
+        hypnogram=draw(st.sampled_from([None, folder / "a.txt"])),
+        psg_channel=draw(PLAIN),
+        ahi=draw(st.none() | st.floats(0, 300)),
+        age=draw(st.none() | st.floats(0, 130)),
+        sex=draw(st.sampled_from(["", "M", "F"])),
+        video_start=draw(st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2080, 1, 1))),
+        sync_offset_s=number(-86400, 86400),
+        sync_drift_ppm=number(-10000, 10000),
+        hypnogram_scheme=draw(st.sampled_from(["", "ucddb"])),
+    )
+
+
+@given(data=st.data())
+def test_nights_survive_writing_and_reading(folder, data):
+    unique = st.lists(nights(folder), min_size=1, max_size=4, unique_by=lambda n: n.night_id)
+    written = data.draw(unique)
+    write_manifest(folder / "nights.csv", written)
+    assert read_manifest(folder / "nights.csv") == written
+
+
+def test_files_below_the_manifest_are_named_relative_to_it(folder):
+    write_manifest(folder / "relative.csv", [Night("n1", "s1", None, folder / "a.edf")])
+    assert str(folder) not in (folder / "relative.csv").read_text()
+
+
+def manifest(folder, text, encoding="utf-8"):
+    (folder / "wrong.csv").write_text(text, encoding=encoding)
+    return folder / "wrong.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        ("night_id,subject_id,psg\n", "no nights"),
+        (
+            "night_id,subject,psg\nn,s,a.edf\n",
+            "'subject'; did you mean 'subject_id'",
+        ),
+        ("night_id,psg\nn,a.edf\n", "no column 'subject_id'"),
+        ("night_id,night_id,psg\nn,s,a.edf\n", "'night_id' is there twice"),
+        ("night_id;subject_id;psg\nn;s;a.edf\n", "expected commas"),
+        ("night_id,subject_id,psg\nn,s\n", "line 2: 2 cells, expected 3"),
+        ("night_id,subject_id,psg\nn,,a.edf\n", "line 2, column subject_id: found '', expected a"),
+        ("night_id,subject_id,psg\n../n,s,a.edf\n", "line 2, column night_id: found '../n'"),
+        ("night_id,subject_id,psg\nn,s,a.edf\nn,s,a.edf\n", "line 3, column night_id.*line 2"),
+        ("night_id,subject_id,psg\nn,s,gone.edf\n", "column psg .night n.: no such file"),
+        ("night_id,subject_id,psg\nn,s,.\n", "column psg .night n.: a folder"),
+        (
+            "night_id,subject_id,psg,ahi\nn,s,a.edf,many\n",
+            "column ahi: found 'many', expected",
+        ),
+        ("night_id,subject_id,psg,ahi\nn,s,a.edf,nan\n", "column ahi: found 'nan'"),
+        ("night_id,subject_id,psg,age\nn,s,a.edf,-3\n", "column age: found '-3'"),
+        ("night_id,subject_id,psg,sex\nn,s,a.edf,1\n", "column sex: found '1'"),
+        ("night_id,subject_id,psg,video_start\nn,s,a.edf,22:15\n", "column video_start"),
+        ("night_id,subject_id,psg,video_start\nn,s,a.edf,2024-01-31\n", "column video_start"),
+        ("night_id,subject_id,psg,video_start\nn,s,a.edf,2024-01-31T22:15Z\n", "time zone"),
+        ("night_id,subject_id,psg,sync_drift_ppm\nn,s,a.edf,1e9\n", "column sync_drift_ppm"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(folder, text, message):
+    with pytest.raises(UserError, match=message) as raised:
+        read_manifest(manifest(folder, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_manifest_and_one_that_is_no_text(folder):
+    with pytest.raises(UserError, match="no such file"):
+        read_manifest(folder / "none.csv")
+    (folder / "binary.csv").write_bytes(b"\xff\xfe\x00night")
+    with pytest.raises(UserError, match="not a CSV text file"):
+        read_manifest(folder / "binary.csv")
+
+
+def test_all_problems_are_found_and_the_good_rows_kept(folder):
+    rows = "night_id,subject_id,psg,ahi\nn1,s,a.edf,3\nn2,s,gone.edf,x\nn3,s,a.edf,4\n"
+    good, problems = parse_manifest(manifest(folder, rows))
+    assert [night.night_id for night in good] == ["n1", "n3"]
+    assert len(problems) == 2
+    with pytest.raises(UserError, match="and 1 more"):
+        read_manifest(folder / "wrong.csv")
+
+
+def test_a_missing_video_is_not_named(folder):
+    text = "night_id,subject_id,psg,video\nn,s,a.edf,MUSTERMANN_31-JAN-2024_Video.mp4\n"
+    with pytest.raises(UserError) as raised:
+        read_manifest(manifest(folder, text))
+    assert "MUSTERMANN" not in str(raised.value)
+
+
+def test_spreadsheets_put_a_mark_before_the_header_and_spaces_into_cells(folder):
+    text = "night_id, subject_id,psg \n n1 ,s,a.edf\n\n"
+    (night,) = read_manifest(manifest(folder, text, encoding="utf-8-sig"))
+    assert night == Night("n1", "s", None, folder / "a.edf")
+
+
+def test_every_field_of_a_night_is_a_column():
+    assert set(COLUMNS) == set(Night.__dataclass_fields__)
+    assert math.isclose(Night("n", "s", None, Path("a")).sync_offset_s, 0)
