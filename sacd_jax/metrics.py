@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
 
 from input_pipeline.stages import VIEWS
 
@@ -80,7 +81,8 @@ def collapse(
     return np.einsum("...tp,ta,pb->...ab", counts, member, member)
 
 
-def _divide(numerator: np.ndarray, denominator: np.ndarray, otherwise: float) -> np.ndarray:
+def _divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: float) -> np.ndarray:
+    denominator = np.asarray(denominator)
     empty = denominator == 0
     return np.where(empty, otherwise, numerator / np.where(empty, 1, denominator))
 
@@ -124,7 +126,7 @@ def from_confusion(counts: Shaped[Array | np.ndarray, "*more classes classes"]) 
 
 
 def json_ready(value: Any) -> Any:
-    """`value` in plain Python numbers and lists, with None where a figure is not a finite number."""
+    """`value` in plain Python numbers and lists, with None for what is not a finite number."""
     if isinstance(value, Mapping):
         return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, str) or value is None:

@@ -70,8 +70,8 @@ def _parts(results: Results) -> Iterator[str]:
         "Accuracy and macro F1 of every row with intervals",
         "Dot: all test clips. Line: 95 % interval over subjects. Grey rows are no networks.",
     )
-    explained = [(row.name, row.explanation) for row in results.rows if row.explanation]
-    yield html.definitions(explained)
+    ceilings = [row for row in results.rows if row.kind == "ceiling" and row.explanation]
+    yield html.definitions((row.name, row.explanation) for row in ceilings)
 
     for pair in results.differences:
         yield html.heading(f"Is {pair[0]} better than {pair[1]}?")
@@ -247,21 +247,28 @@ def _training(results: Results, colours: dict[str, str]) -> Iterator[str]:
 
 
 def _provenance(results: Results) -> Iterator[str]:
-    yield html.definitions((str(key), _shown(value)) for key, value in results.dataset_info.items())
     shares = results.rows[0].counts.sum((0, 2))
     counts = ", ".join(f"{name} {count}" for name, count in zip(STAGES, shares, strict=True))
-    yield html.definitions([("test clips by stage", counts)])
+    items = [(str(key), _shown(value)) for key, value in results.dataset_info.items()]
+    items.append(("scored test clips", counts))
     for run in results.runs:
         if run.versions:
-            yield html.definitions([(f"versions of {run.name}", _shown(run.versions))])
+            items.append((f"versions: {run.name}", _shown(run.versions)))
         if run.unreadable_lines:
             lines = comparison.counted(run.unreadable_lines, "line")
-            yield html.paragraph(f"The log of {run.name} has {lines} that cannot be read.", "soft")
+            items.append((f"log of {run.name}", f"{lines} cannot be read"))
+    yield html.definitions(items)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+        parts = (
+            f"{key} ({_shown(item)})" if isinstance(item, dict) else f"{key} {_shown(item)}"
+            for key, item in value.items()
+        )
+        return ", ".join(parts)
     if isinstance(value, list | tuple):
         return ", ".join(_shown(item) for item in value[:20]) + (" …" if len(value) > 20 else "")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return str(value)

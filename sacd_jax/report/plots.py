@@ -133,7 +133,7 @@ def hypnogram(
     hours = len(next(iter(rows.values()))) * clip_seconds / 3600
     unit, scale = ("hours", 3600.0) if hours > 2 else ("minutes", 60.0)
     edges = (start + np.arange(len(next(iter(rows.values()))) + 1)) * clip_seconds / scale
-    figure = _figure(10, 0.4 + 1.35 * len(rows))
+    figure = _figure(10.0, 0.4 + 1.35 * len(rows))
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     truth = next(iter(rows.values()))
     for place, (axes, (name, stage)) in enumerate(zip(panels, rows.items(), strict=True)):
@@ -181,7 +181,7 @@ def scores(
         figures: figure -> panel title; values are shown in percent.
         colours: row -> colour.
     """
-    figure = _figure(10, 0.75 + 0.3 * len(rows))
+    figure = _figure(10.0, 0.75 + 0.3 * len(rows))
     panels = figure.subplots(1, len(figures), sharey=True, squeeze=False)[0]
     for axes, (key, title) in zip(panels, figures.items(), strict=True):
         for place, (name, found) in enumerate(rows.items()):
@@ -220,7 +220,7 @@ def recall_bars(
     names: Sequence[str] = STAGES,
 ) -> Figure:
     """Recall of each stage as bars with intervals, one bar a row; absent stages are left empty."""
-    figure = _figure(10, 3.2)
+    figure = _figure(10.0, 3.2)
     axes = figure.subplots()
     width = 0.82 / len(rows)
     for place, (name, found) in enumerate(rows.items()):
@@ -255,7 +255,7 @@ def subject_differences(
     defined = np.flatnonzero(np.isfinite(difference))
     order = defined[np.argsort(-difference[defined], kind="stable")]
     values = 100 * difference[order]
-    figure = _figure(10, 2.4)
+    figure = _figure(10.0, 2.4)
     axes = figure.subplots()
     axes.bar(
         range(len(order)),
@@ -289,7 +289,7 @@ def curves(
         colours: name -> colour.
         lowest_zero: whether the y axes start at zero.
     """
-    figure = _figure(10, 3.0)
+    figure = _figure(10.0, 3.0)
     for axes, (title, runs) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):

@@ -139,6 +139,9 @@ DATASET_INFO = {
     "frame_rate": 2.0,
     "height": 48,
     "width": 64,
-    "counts": {"train": 2100, "validation": 400, "test": 800},
+    "counts": {
+        "train": {"subjects": 12, "clips": 2100},
+        "test": {"subjects": 8, "clips": 800},
+    },
     "fingerprint": "5f0c1d",
 }

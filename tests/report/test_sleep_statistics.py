@@ -72,7 +72,7 @@ def test_unscored_clips_are_time_in_bed_and_nothing_else():
 
 def test_an_empty_hypnogram_and_other_clip_lengths():
     assert sleep_statistics(np.array([], int)).sleep_efficiency is None
-    assert sleep_statistics(np.array([0, 2, 2]), clip_seconds=20).total_sleep_time == (
+    assert sleep_statistics(np.array([0, 2, 2]), clip_seconds=20.0).total_sleep_time == (
         pytest.approx(40 / 60)
     )
 
