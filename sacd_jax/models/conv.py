@@ -36,6 +36,16 @@ torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """PyTorch's default for kernels of convolutions and linear layers: U(+-1/sqrt(fan_in))."""
 
 
+def torch_bias(fan_in: int) -> Callable[..., Array]:
+    """PyTorch's default for biases: U(+-1/sqrt(fan_in))."""
+    limit = fan_in**-0.5
+
+    def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
 def resolve(form: Form) -> Literal["direct", "matmul"]:
     """The form that `auto` stands for on the default backend; other names stay."""
     if form not in ("auto", "direct", "matmul"):

@@ -1,0 +1,72 @@
+"""Batch normalisation with float32 statistics: over the global batch or over each replica's."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel (last axis); parameters and statistics as in `flax.linen.BatchNorm`.
+
+    With `replicas` 1 statistics are those of the whole batch, on a mesh too (synchronised). With
+    more, the batch counts as that many consecutive parts, each with its own statistics, and the
+    running ones take their mean: set it to the number of devices and no statistic crosses a
+    device.
+
+    Attributes:
+        momentum: share of the old running statistics kept (PyTorch's momentum is 1 minus this).
+        epsilon: added to the variance.
+        replicas: parts of the batch with statistics of their own; must divide the batch.
+        dtype: of the result; statistics are float32 at least.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    replicas: int = 1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch *positions channels"], train: bool, columns: int = 1
+    ) -> Float[Array, "batch *positions channels"]:
+        """Normalises by the batch (train) or by the running statistics.
+
+        Args:
+            x: input.
+            train: whether to use, and to record, the batch's statistics.
+            columns: how often each feature occurs in the channel axis, whole sets of features
+                side by side (`width_fold`); all its copies share one statistic.
+        """
+        features = x.shape[-1] // columns
+        scale = self.param("scale", nn.initializers.ones, (features,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,), jnp.float32)
+
+        kind = jnp.promote_types(x.dtype, jnp.float32)
+        if not train:
+            mean, var = running_mean.value.astype(kind), running_var.value.astype(kind)
+            factor = scale * lax.rsqrt(var + self.epsilon)
+            shift = bias - mean * factor
+            y = x.astype(kind) * jnp.tile(factor, columns) + jnp.tile(shift, columns)
+            return y.astype(self.dtype or x.dtype)
+
+        if x.shape[0] % self.replicas:
+            raise ValueError(
+                f"a batch of {x.shape[0]} is not a multiple of {self.replicas} replicas"
+            )
+        parts = x.astype(kind).reshape(self.replicas, -1, columns, features)
+        mean = parts.mean((1, 2))
+        var = jnp.maximum((parts * parts).mean((1, 2)) - mean * mean, 0)
+        if not self.is_initializing():
+            for running, new in ((running_mean, mean), (running_var, var)):
+                running.value = (
+                    self.momentum * running.value + (1 - self.momentum) * new.mean(0)
+                ).astype(running.value.dtype)
+        factor = scale * lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * factor
+        y = parts * factor[:, None, None] + shift[:, None, None]
+        return y.reshape(x.shape).astype(self.dtype or x.dtype)
