@@ -1,0 +1,17 @@
+"""Sleep staging from infrared video, distilled from EEG (SACD), in JAX and Flax."""
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = ("metrics", "models", "objectives")
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first used: `import sacd_jax` stays cheap for tools that only look around.
+    if name in _PUBLIC:
+        return import_module(f"sacd_jax.{name}")
+    raise AttributeError(f"module 'sacd_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(_PUBLIC)

@@ -1,6 +1,9 @@
 """Predictions of a finished run on a split: metrics by subject, and the report of an experiment."""
 
 import argparse
+import dataclasses
+import json
+import os
 from pathlib import Path
 
 import flax.linen as nn
@@ -8,32 +11,38 @@ import jax
 import numpy as np
 
 from input_pipeline.commands import one_line_errors
-from input_pipeline.files import whole_file
+from input_pipeline.datasets.folder import read_info
+from input_pipeline.datasets.simulated import nights_folder
+from input_pipeline.errors import UserError
+from input_pipeline.files import whole_file, write_json
 from input_pipeline.loader import eval_batches
+from input_pipeline.simulation.ceiling import ceiling
 from input_pipeline.source import ClipSource, open_split
+from input_pipeline.splits import SPLITS
 from sacd_jax import config as configs
 from sacd_jax import metrics, model_file, models, parallel, run_folder
 from sacd_jax.augment import centred
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, forward
+from sacd_jax.report import comparison
 from sacd_jax.tasks.losses import predictions_of
 from sacd_jax.train_state import Tree
 
+EXPERIMENT = "experiment.json"
 EXAMPLE = "python -m sacd_jax.evaluate --workdir runs/demo/sacd --split test"
 
 
 class Evaluator:
-    """One network on one split, compiled once; called with new variables after every pass."""
+    """One network, compiled once; called after every pass and on other splits."""
 
     def __init__(
         self,
         encoder: nn.Module,
-        source: ClipSource,
         run: RunConfig,
         mesh: jax.sharding.Mesh,
     ):
         """`run.eval_batch_size` is rounded up to a multiple of the mesh's devices."""
-        self._source, self._mesh, self._encoder = source, mesh, encoder
+        self._mesh, self._encoder = mesh, encoder
         self._batch_size = -(-run.eval_batch_size // mesh.size) * mesh.size
         self._sampling = run.sampling
 
@@ -44,10 +53,10 @@ class Evaluator:
 
         self._step = jax.jit(step, out_shardings=parallel.replicated(mesh))
 
-    def __call__(self, variables: Tree) -> dict[str, np.ndarray]:
+    def __call__(self, variables: Tree, source: ClipSource) -> dict[str, np.ndarray]:
         """logits f32[N,C], embedding f32[N,D], stage i32[N], index i32[N], ordered by index."""
         batches = eval_batches(
-            self._source,
+            source,
             batch_size=self._batch_size,
             sampling=self._sampling,
             keys=self._encoder.input_keys,
@@ -111,10 +120,60 @@ def evaluate(workdir: Path, split: str) -> metrics.Metrics:
     encoder = models.create(model.encoder, model.num_classes, **model.options)
     source = open_split(workdir / stored["dataset"], split)
     mesh = parallel.make_mesh()
-    evaluator = Evaluator(encoder, source, run, mesh)
-    predictions = evaluator(parallel.replicate(model.variables, mesh))
+    predictions = Evaluator(encoder, run, mesh)(parallel.replicate(model.variables, mesh), source)
     write_predictions(workdir, split, predictions, source)
     return figures(predictions)
+
+
+def remember_experiment(experiment: configs.Experiment, workdir: Path, dataset: Path) -> None:
+    """Writes what the report of an experiment is made from into its folder."""
+    nights = None
+    if experiment.dataset.simulated:
+        folder = nights_folder(experiment.dataset, dataset.parent)
+        nights = os.path.relpath(folder, workdir)
+    write_json(
+        workdir / EXPERIMENT,
+        {
+            "dataset": os.path.relpath(dataset, workdir),
+            "nights": nights,
+            "runs": list(experiment.runs),
+        },
+    )
+
+
+def report(workdir: Path) -> Path:
+    """Compares the finished runs of an experiment; returns the path of the page.
+
+    Prints the tables and writes results.json, table.md and report.html. On simulated nights, the
+    simulator's ceiling stands among the rows.
+
+    Raises:
+        UserError: a run has no predictions on the test subjects yet.
+    """
+    facts = json.loads((workdir / EXPERIMENT).read_text())
+    for name in facts["runs"]:
+        if not predictions_file(workdir / name, "test").exists():
+            raise UserError(f"run {name} is not finished: no predictions on the test subjects")
+    dataset = workdir / facts["dataset"]
+    ceilings = {}
+    if facts["nights"]:
+        sampling = configs.build(
+            configs.RunConfig, run_folder.read_config(workdir / facts["runs"][-1])["run"]
+        ).sampling
+        ceilings = ceiling(
+            workdir / facts["nights"],
+            open_split(dataset, "train").table,
+            open_split(dataset, "test").table,
+            moments=sampling.moments,
+            lags_s=sampling.lags_s,
+        )
+    results = comparison.compare(
+        {name: workdir / name for name in facts["runs"]},
+        ceilings,
+        dataclasses.asdict(read_info(dataset)),
+    )
+    comparison.show(results)
+    return comparison.write(results, workdir)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -124,11 +183,22 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__,
         epilog=f"example: {EXAMPLE}",
     )
-    parser.add_argument("--workdir", type=Path, required=True, help="folder of a run")
-    parser.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    parser.add_argument(
+        "--workdir", type=Path, required=True, help="folder of a run, or of an experiment's runs"
+    )
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=SPLITS,
+        help="part of the data, for a run",
+    )
     arguments = parser.parse_args(argv)
     parallel.initialize()
-    print_figures(evaluate(arguments.workdir, arguments.split), arguments.split)
+    if (arguments.workdir / EXPERIMENT).exists():
+        print(f"report: {report(arguments.workdir)}")
+        return
+    measured = evaluate(arguments.workdir, arguments.split)
+    print(json.dumps({"split": arguments.split, **metrics.json_ready(measured)}))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,14 @@ from sacd_jax import config as configs
 from sacd_jax import model_file, parallel, run_folder
 from sacd_jax.checkpoint import Checkpoints
 from sacd_jax.config import RunConfig
-from sacd_jax.evaluate import Evaluator, figures, predictions_file, write_predictions, write_report
+from sacd_jax.evaluate import (
+    Evaluator,
+    figures,
+    predictions_file,
+    remember_experiment,
+    report,
+    write_predictions,
+)
 from sacd_jax.log import MetricsLog, Stopwatch, Window
 from sacd_jax.tasks.create import create
 
@@ -42,7 +49,9 @@ def main(argv: list[str]) -> None:
     for name in chosen:
         train(experiment.runs[name], workdir / name, dataset)
     if len(experiment.runs) > 1:
-        write_report(experiment, workdir, dataset)
+        remember_experiment(experiment, workdir, dataset)
+        if all(predictions_file(workdir / name, "test").exists() for name in experiment.runs):
+            print(f"report: {report(workdir)}")
 
 
 def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
@@ -74,7 +83,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     # Networks, task and state
     task = create(run, source, mesh, total_steps, siblings=workdir.parent)
     train_step = jax.jit(task.train_step, donate_argnums=0)
-    evaluate = Evaluator(task.student, validation, run, mesh)
+    evaluate = Evaluator(task.student, run, mesh)
     state = task.init(run.seed)
     checkpoints = Checkpoints(workdir / "checkpoints", {"data": source.fingerprint})
     first_step = checkpoints.latest() or 0
@@ -128,7 +137,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
             if step % evaluate_every == 0 or step == total_steps:
                 with watch.pause():
                     window.check()
-                    measured = figures(evaluate(state.student()))
+                    measured = figures(evaluate(state.student(), validation))
                     log.write_figures("validation", step, measured)
                     if measured["accuracy"] > best or run.select == "last":
                         best = measured["accuracy"]
@@ -146,7 +155,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     # The selected network on the test subjects
     test = open_split(dataset, "test")
     variables = parallel.replicate(model_file.load(workdir).variables, mesh)
-    write_predictions(workdir, "test", Evaluator(task.student, test, run, mesh)(variables), test)
+    write_predictions(workdir, "test", evaluate(variables, test), test)
 
 
 if __name__ == "__main__":

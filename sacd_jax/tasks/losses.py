@@ -32,7 +32,7 @@ def metrics_of(
         "loss": loss,
         **terms,
         "accuracy": correct.sum() / jnp.maximum(valid.sum(), 1),
-        "gradient_norm": optax.global_norm(gradients),
+        "gradient_norm": optax.tree.norm(gradients),
     }
 
 

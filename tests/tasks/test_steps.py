@@ -1,0 +1,185 @@
+"""A step of each task: what moves, what stays, and that it is the same on 8 devices as on 1."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sacd_jax import objectives
+from sacd_jax.config import AugmentConfig
+from sacd_jax.models.encoder import forward, output_spec
+from sacd_jax.objectives.objective import DataSpec
+from sacd_jax.tasks import classify, distill
+from tests.tasks.tiny import TinyEeg, TinyVideo, as_arrays, make_batch
+
+AUGMENT = AugmentConfig(crop=(5, 7))
+KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+
+
+def classify_task(encoder=None):
+    return classify.Classify(encoder or TinyVideo(), optax.sgd(0.1), AugmentConfig(flip=0.5))
+
+
+def distill_task(weights=None) -> distill.Distill:
+    objective = objectives.create("sacd", weights, group_size=8, bank_size=24, hardest=8)
+    weights = {"cross_entropy": 1.0, **{k: w for k, w in objective.weights.items() if w}}
+    return distill.Distill(
+        TinyVideo(), TinyEeg(), objective, weights, optax.sgd(0.05, 0.9), AUGMENT, 0.9
+    )
+
+
+def distill_state(task: distill.Distill, batch):
+    small = {**batch, "video": batch["video"][:, :, :5, :7]}
+    student = task.student.init(KEYS, small, train=False)
+    teacher = task.teacher.init(KEYS, small, train=False)
+    data = DataSpec(32, np.asarray(batch["stage"]), 5, 32, 1)
+    heads, buffers = task.objective.init(
+        jax.random.key(1), output_spec(task.student, small), output_spec(task.teacher, small), data
+    )
+    return distill.init(task, 3, student, teacher, heads, buffers)
+
+
+@pytest.fixture(scope="module")
+def sacd():
+    """A task, a batch, a state and the compiled step: the graph networks take long to compile."""
+    task, batch = distill_task(), as_arrays(make_batch(0))
+    step = jax.jit(lambda state, batch: distill.train_step(task, state, batch))
+    return task, batch, distill_state(task, batch), step
+
+
+def test_classify_learns_and_counts():
+    task, batch = classify_task(), as_arrays(make_batch(0))
+    state = classify.init(task, 0, task.student.init(KEYS, batch, train=False))
+    step = jax.jit(lambda state, batch: classify.train_step(task, state, batch))
+    losses = []
+    for _ in range(40):
+        state, metrics = step(state, batch)
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < 0.6 * losses[0] and int(state.step) == 40
+    assert set(metrics) == {"loss", "cross_entropy", "accuracy", "gradient_norm"}
+
+
+def test_rows_without_a_stage_or_padding_change_nothing():
+    task = classify_task(TinyEeg())
+    batch = as_arrays(make_batch(0))
+    state = classify.init(task, 0, task.student.init(KEYS, batch, train=False))
+    spoiled = dict(batch)
+    spoiled["stage"] = batch["stage"].at[3].set(-1)
+    other = dict(spoiled)
+    other["eeg"] = batch["eeg"].at[3].set(100.0)
+    padded = {**batch, "mask": batch["mask"].at[3].set(False), "eeg": other["eeg"]}
+    results = [classify.train_step(task, state, b)[0].params for b in (spoiled, other, padded)]
+    for result in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, results[0], result)
+
+
+def test_distill_moves_student_heads_and_buffers_but_never_the_teacher(sacd):
+    task, batch, state, step = sacd
+    new, metrics = step(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, state.teacher, new.teacher)
+
+    def moved(before, after):
+        changed = jax.tree.map(
+            lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), before, after
+        )
+        return any(jax.tree.leaves(changed))
+
+    assert moved(state.params["student"], new.params["student"])
+    assert moved(state.params["objective"], new.params["objective"])
+    assert moved(state.buffers, new.buffers) and moved(state.batch_stats, new.batch_stats)
+    total = sum(task.weights[name] * metrics[name] for name in task.weights)
+    assert metrics["loss"] == pytest.approx(float(total), rel=1e-6)
+    assert {"graph_distance_positive", "graph_distance_negative"} <= set(metrics)
+
+
+def test_key_encoder_is_the_moving_average(sacd):
+    task, batch, state, step = sacd
+    expected = state.params["student"]
+    for _ in range(3):
+        state, _ = step(state, batch)
+        expected = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, expected, state.params["student"])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        state.key_encoder,
+        expected,
+    )
+    keys = distill.key_output(task, state, {**batch, "video": batch["video"][:, :, :5, :7]})
+    variables = {"params": state.key_encoder, "batch_stats": state.batch_stats}
+    direct, _ = forward(
+        task.student, variables, {"video": batch["video"][:, :, :5, :7]}, train=False
+    )
+    np.testing.assert_array_equal(keys.embedding, direct.embedding)
+
+
+def test_stored_teacher_outputs_serve_as_well_as_the_network(sacd):
+    task, batch, state, step = sacd
+    output, _ = forward(task.teacher, state.teacher, batch, train=False)
+    cached = {k: v for k, v in batch.items() if k != "eeg"}
+    cached |= {
+        "teacher_embedding": output.embedding,
+        "teacher_logits": output.logits,
+        "teacher_stages": output.stages,
+    }
+    (_, one), (_, two) = step(state, batch), step(state, cached)
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
+
+
+def test_without_terms_distilling_is_cross_entropy_alone():
+    # The two tasks split their key differently; without crops and dropout they agree.
+    still = AugmentConfig(crop=(), flip=0.0)
+    off = {"graph": 0.0, "contrast": 0.0, "jsd": 0.0}
+    batch = as_arrays(make_batch(0))
+    batch["video"] = batch["video"][:, :, :5, :7]
+    task = dataclasses.replace(distill_task(off), augment=still)
+    state = distill_state(task, batch)
+    kd, metrics = distill.train_step(task, state, batch)
+    assert float(metrics["loss"]) == pytest.approx(float(metrics["cross_entropy"]))
+    plain = classify.Classify(task.student, task.optimizer, still)
+    ce, _ = classify.train_step(plain, classify.init(plain, 3, state.student()), batch)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+        ce.params["student"],
+        kd.params["student"],
+    )
+
+
+ON_DEVICES = """
+import sys, jax, numpy as np
+from sacd_jax import parallel
+from sacd_jax.tasks import distill
+from tests.tasks.test_steps import distill_task, distill_state
+from tests.tasks.tiny import make_batch, as_arrays
+mesh = parallel.make_mesh()
+task = distill_task()
+state = parallel.replicate(distill_state(task, as_arrays(make_batch(0))), mesh)
+put = parallel.to_device(mesh)
+step = jax.jit(lambda s, b: distill.train_step(task, s, b), donate_argnums=0)
+for i in range(4):
+    state, metrics = step(state, put(make_batch(i)))
+leaves = jax.tree.leaves((state.params, state.buffers, state.batch_stats, metrics))
+np.savez(sys.argv[1], *[np.asarray(leaf) for leaf in leaves])
+"""
+
+
+def test_eight_devices_equal_one(tmp_path, run_python):
+    results = []
+    for devices in (1, 4):  # groups of 8 clips: 4 devices are the most a batch of 32 feeds
+        path = tmp_path / f"{devices}.npz"
+        run_python(ON_DEVICES, str(path), devices=devices)
+        with np.load(path) as stored:
+            results.append([stored[name] for name in stored.files])
+    for one, many in zip(*results, strict=True):
+        np.testing.assert_allclose(one, many, rtol=2e-4, atol=2e-5)
+
+
+def test_a_state_is_a_plain_tree_of_arrays():
+    task, batch = distill_task(), as_arrays(make_batch(0))
+    state = distill_state(task, batch)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+    ids = [id(leaf) for leaf in jax.tree.leaves(state)]
+    assert len(set(ids)) == len(ids)  # donated buffers must not be shared
+    assert jnp.issubdtype(state.step.dtype, jnp.integer)
