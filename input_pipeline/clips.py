@@ -37,11 +37,12 @@ class ClipSettings:
     beyond two minutes) the night is refused, since its video is cut off or a clock is wrong."""
 
     def __post_init__(self) -> None:
-        for name, per_clip in (("frame_rate", self.frames), ("eeg_rate", self.samples)):
-            rate = getattr(self, name)
-            if not (rate > 0 and per_clip >= 1 and abs(per_clip - rate * CLIP_SECONDS) < 1e-6):
+        for name in ("frame_rate", "eeg_rate"):
+            per_clip = getattr(self, name) * CLIP_SECONDS
+            if not 1 <= per_clip <= 1e6 or abs(per_clip - round(per_clip)) > 1e-6:
                 raise UserError(
-                    f"{name} {rate}: expected a whole number of values in {CLIP_SECONDS:g} s"
+                    f"{name} {getattr(self, name)}: expected a whole number of values in "
+                    f"{CLIP_SECONDS:g} s"
                 )
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise UserError(f"frame size {self.height}x{self.width}: expected 1 to 4096 pixels")

@@ -50,10 +50,11 @@ class Findings:
             return None
 
 
-def inspect_night(night: Night, full: bool = False) -> Findings:
+def inspect_night(night: Night, settings: ClipSettings, full: bool = False) -> Findings:
     """Opens all files of a night and checks that they fit together.
 
     Args:
+        settings: what the clips will be.
         full: decode the whole video too, as building a data set would; else its first and last
             frames.
     """
@@ -71,9 +72,9 @@ def inspect_night(night: Night, full: bool = False) -> Findings:
     if night.video is None:
         findings.note("no video; good for an EEG teacher alone")
         return findings
-    findings.attempt(lambda: _inspect_video(night, signal, hypnogram, findings))
+    findings.attempt(lambda: _inspect_video(night, signal, hypnogram, settings, findings))
     if full and not findings.errors:
-        findings.attempt(lambda: _inspect_clips(night, findings))
+        findings.attempt(lambda: _inspect_clips(night, settings, findings))
     return findings
 
 
@@ -108,14 +109,20 @@ def _inspect_hypnogram(hypnogram: Hypnogram, findings: Findings) -> None:
 
 
 def _inspect_video(
-    night: Night, signal: Signal | None, hypnogram: Hypnogram | None, findings: Findings
+    night: Night,
+    signal: Signal | None,
+    hypnogram: Hypnogram | None,
+    settings: ClipSettings,
+    findings: Findings,
 ) -> None:
     assert night.video is not None
     with VideoReader(night.video, name=night.night_id) as video:
-        creation_time, declared = video.creation_time, video.declared_s
+        creation_time, declared, rate = video.creation_time, video.declared_s, video.frame_rate
         end = video.seek_end()
     if declared is not None and end < declared - CLIP_SECONDS:
         findings.note(f"the video promises {declared:.0f} s, but its last frame is at {end:.0f} s")
+    if rate is not None and rate < 0.95 * settings.frame_rate:
+        findings.note(f"{rate:.3g} frames a second in the video, {settings.frame_rate:g} in a clip")
     _, source = video_start(night, creation_time)
     if source == "container":
         findings.note(
@@ -124,11 +131,11 @@ def _inspect_video(
     if signal is not None and hypnogram is not None:
         starts = hypnogram.onset_s[hypnogram.onset_s + CLIP_SECONDS <= signal.seconds]
         seconds = clock(night, signal.start, creation_time).video_seconds(starts)
-        check_coverage(night, seconds, end, ClipSettings())
+        check_coverage(night, seconds, end, settings)
 
 
-def _inspect_clips(night: Night, findings: Findings) -> None:
-    records = clips(night, ClipSettings(height=8, width=8))
+def _inspect_clips(night: Night, settings: ClipSettings, findings: Findings) -> None:
+    records = clips(night, settings)
     for _ in records:
         pass
     for reason, count in records.counts.items():
@@ -146,13 +153,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--manifest", required=True, help="CSV file with one row a night")
     parser.add_argument("--full", action="store_true", help="decode whole videos (slow), not ends")
+    parser.add_argument("--frame-rate", type=float, default=2.0, help="frames a second of a clip")
     parser.add_argument("--jobs", type=int, default=None, help="nights read at once (all cores)")
     arguments = parser.parse_args(argv)
+    settings = ClipSettings(frame_rate=arguments.frame_rate, height=8, width=8)
     nights, problems = parse_manifest(arguments.manifest)
     unusable = 0
     for problem in problems:
         print(f"unusable: {problem}")
-    inspect = functools.partial(inspect_night, full=arguments.full)
+    inspect = functools.partial(inspect_night, settings=settings, full=arguments.full)
     with Progress("inspect nights", total=len(nights), unit="night") as progress:
         for _, findings in parallel_map(inspect, nights, arguments.jobs):
             for level, lines in (("unusable", findings.errors), ("note", findings.notes)):

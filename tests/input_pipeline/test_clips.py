@@ -1,0 +1,206 @@
+"""Clips of a night: both clocks right to one sample and one frame, and nothing lost in silence."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from input_pipeline import ClipSettings, Night, clips
+from input_pipeline.errors import UserError
+
+from .recordings import later, numbers, steady, with_onsets, write_psg, write_video
+
+SETTINGS = ClipSettings(height=32, width=64)
+FPS = 10
+SECONDS = 240
+STAGES = ["W", "1", "2", "3", "4", "R", "?", "W"]
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """Four minutes: EEG sample i is i microvolt, video frame n (ten a second) shows n."""
+    folder = tmp_path_factory.mktemp("night")
+    wide = [(0.0, 1.0, "leaves room for other onsets")]
+    return Night(
+        night_id="n1",
+        subject_id="s1",
+        video=write_video(folder / "v.mp4", steady(SECONDS * FPS, FPS)),
+        psg=write_psg(
+            folder / "p.edf", SECONDS, start=later(0.25), stages=STAGES, annotations=wide
+        ),
+        video_start=later(0.25),
+    )
+
+
+def test_a_record_is_what_it_says(night):
+    made = list(clips(night, SETTINGS))
+    assert [clip["clip_index"] for clip in made] == list(range(8))
+    assert [clip["stage"] for clip in made] == [0, 1, 2, 3, 3, 4, -1, 0]
+    for clip in made:
+        assert clip["video"].shape == (60, 32, 64, 1) and clip["video"].dtype == np.uint8
+        assert clip["eeg"].shape == (3750,) and clip["eeg"].dtype == np.float32
+        assert (clip["subject_id"], clip["night_id"]) == ("s1", "n1")
+        first = clip["clip_index"] * 30
+        assert numbers(clip["video"]) == [first * FPS + 5 * k for k in range(60)]
+        np.testing.assert_array_equal(clip["eeg"], np.arange(first * 125, (first + 30) * 125))
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    lag_ms=st.integers(-40_000, 40_000),
+    offset=st.floats(-40, 40),
+    drift=st.floats(-10000, 10000),
+    frame_rate=st.sampled_from([0.5, 2.0, 5.0]),
+)
+def test_the_clock_is_right_to_one_frame(night, lag_ms, offset, drift, frame_rate):
+    """Frame n of the video lies at lag + offset + n / FPS (1 + drift) of the PSG, by definition."""
+    lag = lag_ms / 1000
+    shifted = replace(
+        night,
+        video_start=later(0.25 + lag),
+        sync_offset_s=offset,
+        sync_drift_ppm=drift,
+    )
+    every = ClipSettings(frame_rate=frame_rate, height=32, width=64, max_uncovered=0.99)
+    frame_at = lag + offset + np.arange(SECONDS * FPS) / FPS * (1 + drift * 1e-6)
+    made = clips(shifted, every)
+    kept = list(made)
+    for clip in kept:
+        begin = clip["clip_index"] * 30
+        moments = begin + np.arange(every.frames) / frame_rate
+        shown = frame_at[numbers(clip["video"])]
+        covered = (moments >= frame_at[0]) & (moments <= frame_at[-1])
+        # Nearest frame, except that a clip's first moment takes no frame from before the clip.
+        assert np.abs(shown - moments)[1:][covered[1:]].max() <= 0.5 / FPS * 1.011
+        if covered[0]:
+            assert -1e-5 <= shown[0] - begin <= 1.011 / FPS
+        assert covered.mean() >= 1 - every.max_missing - 1 / every.frames
+    whole = [
+        k for k in range(8) if frame_at[0] <= 30 * k and 30 * (k + 1) <= frame_at[-1] + 1 / FPS
+    ]
+    assert set(whole) <= {clip["clip_index"] for clip in kept}
+    assert sum(made.counts.values()) == 8 and made.counts["kept"] == len(kept)
+
+
+@pytest.mark.parametrize("rate", [100, 256, 500])
+def test_the_clock_is_right_to_one_sample_at_any_rate(night, tmp_path, rate):
+    def wave(seconds):
+        return 1000 * np.sin(2 * np.pi * 1.7 * seconds)  # a sample late is 85 microvolt off
+
+    samples = wave(np.arange(SECONDS * rate) / rate)
+    path = write_psg(tmp_path / "p.edf", SECONDS, rate=rate, samples=samples, stages=STAGES)
+    made = list(clips(replace(night, psg=path, video_start=later(0)), SETTINGS))
+    assert len(made) == 8
+    for clip in made:
+        expected = wave(clip["clip_index"] * 30 + np.arange(3750) / 125)
+        assert np.abs(clip["eeg"] - expected)[50:-50].max() < 3
+
+
+def test_scoring_that_begins_later_than_the_psg(night, tmp_path):
+    (tmp_path / "h.csv").write_text("onset,duration,stage\n47.6,60,N2\n107.6,30,REM\n")
+    made = list(clips(replace(night, hypnogram=tmp_path / "h.csv"), SETTINGS))
+    assert [(clip["clip_index"], clip["stage"]) for clip in made] == [(0, 2), (1, 2), (2, 4)]
+    for clip, first in zip(made, (47.6, 77.6, 107.6), strict=True):
+        np.testing.assert_array_equal(clip["eeg"], round(first * 125) + np.arange(3750))
+        assert numbers(clip["video"])[:3] == [round(first * FPS) + 5 * k for k in range(3)]
+
+
+def test_clips_that_touch_a_pause_are_left_out_and_labels_stay(night, tmp_path):
+    """A pause of 45 s after 100 s: what follows it keeps its own time."""
+    (tmp_path / "h.csv").write_text("onset,duration,stage\n0,100,W\n145,125,N2\n")
+    onsets = [f"+{k + 0.25 + (45 if k >= 100 else 0):.2f}" for k in range(SECONDS)]
+    paused = replace(
+        night,
+        psg=with_onsets(night.psg, tmp_path / "gap.edf", onsets),
+        hypnogram=tmp_path / "h.csv",
+    )
+    made = clips(paused, SETTINGS)
+    kept = {clip["clip_index"]: clip for clip in made}
+    # On the grid 0, 30, 60, 90 (touches the pause), and from 145 s on a grid of its own.
+    assert {k: clip["stage"] for k, clip in kept.items()} == {0: 0, 1: 0, 2: 0, 4: 2, 5: 2, 6: 2}
+    assert made.counts["gap in PSG"] == 1
+    np.testing.assert_array_equal(kept[4]["eeg"], 100 * 125 + np.arange(3750))
+    assert numbers(kept[4]["video"])[0] == 1450
+
+
+def test_lost_frames_are_bridged_up_to_the_limit_and_no_further(night, tmp_path):
+    """Ten seconds without frames in clip 1 (a third), two in clip 3 (a fifteenth)."""
+    lost = [*range(400, 500), *range(1000, 1020)]
+    stamps = [k / FPS for k in range(SECONDS * FPS) if k not in lost]
+    gappy = replace(night, video=write_video(tmp_path / "v.mkv", stamps))
+    made = clips(gappy, SETTINGS)
+    kept = {clip["clip_index"]: clip for clip in made}
+    assert sorted(kept) == [0, 2, 3, 4, 5, 6, 7]
+    assert dict(made.counts) == {"kept": 7, "missing frames": 1}
+    shown = np.array(stamps)[numbers(kept[3]["video"])]
+    moments = 90 + np.arange(60) / 2
+    inside = (moments >= 100) & (moments < 102)
+    assert np.abs(shown - moments)[~inside].max() < 0.26
+    # Held from before the hole; its edges still have a frame within half a step.
+    assert set(shown[inside]) <= {99.9, 102.0}
+
+
+def test_a_video_that_ends_early_is_refused(night, tmp_path):
+    short = replace(night, video=write_video(tmp_path / "v.mp4", steady(60 * FPS, FPS)))
+    with pytest.raises(UserError, match="night n1: the video lacks 6 of 8 .* lasts 60 s") as raised:
+        next(clips(short, SETTINGS))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_video_cut_off_is_refused_though_its_header_promises_more(night, tmp_path):
+    path = write_video(tmp_path / "v.mkv", steady(SECONDS * FPS, FPS))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    made = clips(replace(night, video=path), SETTINGS)
+    with pytest.raises(UserError, match="night n1: the video lacks . of 8 scored clips"):
+        list(made)
+    assert 1 <= made.counts["kept"] <= 3
+
+
+def test_a_little_less_video_is_counted(night, tmp_path):
+    short = replace(night, video=write_video(tmp_path / "v.mp4", steady(185 * FPS, FPS)))
+    made = clips(short, SETTINGS)
+    assert [clip["clip_index"] for clip in made] == [0, 1, 2, 3, 4, 5]
+    assert dict(made.counts) == {"kept": 6, "missing frames": 1, "outside video": 1}
+
+
+def test_clocks_that_share_no_moment(night, tmp_path):
+    with pytest.raises(UserError, match="night n1: the video lacks 8 of 8 .* is a clock wrong"):
+        list(clips(replace(night, sync_offset_s=3600.0), SETTINGS))
+    (tmp_path / "h.csv").write_text("onset,duration,stage\n7200,60,N2\n")
+    with pytest.raises(UserError, match="scored from 7200 to 7260 s, but the PSG lasts from 0 to"):
+        list(clips(replace(night, hypnogram=tmp_path / "h.csv"), SETTINGS))
+
+
+def test_a_night_without_video(night):
+    with pytest.raises(UserError, match="night n1: the manifest names no video"):
+        list(clips(replace(night, video=None), SETTINGS))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"frame_rate": 0},
+        {"frame_rate": 0.123},
+        {"frame_rate": float("nan")},
+        {"eeg_rate": -125.0},
+        {"height": 0},
+        {"width": 10**6},
+        {"max_missing": 1.0},
+        {"max_uncovered": -0.1},
+    ],
+)
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(UserError):
+        ClipSettings(**wrong)
+
+
+def test_importing_the_package_is_cheap():
+    code = "import sys, input_pipeline; print({'mne','av','scipy','jax'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
