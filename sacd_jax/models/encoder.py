@@ -28,11 +28,15 @@ class EncoderOutput:
         embedding: the vector that is distilled, before the classifier.
         logits: class scores.
         stages: pooled vectors of the inner stages, shallow to deep (FitNet, IFD).
+        extras: what only some networks have: `domain_logits` [batch, domains] (Modified-SEN),
+            `carry` (DeepSleepNet: the state to give to the next batch as `batch["carry"]`),
+            `penalty` (scalar the network's own recipe adds to the loss; in training).
     """
 
     embedding: Float[Array, "batch dim"]
     logits: Float[Array, "batch classes"]
     stages: tuple[Float[Array, "batch _"], ...] = ()
+    extras: dict[str, Any] = struct.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def forward(
     Args:
         encoder: a module of `create`.
         variables: its `params` and `batch_stats`.
-        batch: must hold `encoder.input_keys`.
+        batch: must hold `encoder.input_keys`, may hold its `optional_keys`.
         train: batch statistics and dropout on, running statistics moved.
         dropout: key of the dropout draws; needed when `train`.
 
@@ -138,6 +142,7 @@ def forward(
         The output and the running statistics (as they were, unless `train`).
     """
     inputs = {key: batch[key] for key in encoder.input_keys}
+    inputs |= {key: batch[key] for key in getattr(encoder, "optional_keys", ()) if key in batch}
     if not train:
         return encoder.apply(variables, inputs, train=False), variables.get("batch_stats", {})
     output, updates = encoder.apply(

@@ -1,60 +1,99 @@
-"""Name maps of the EEG and audio networks, in the order of the public state dicts."""
+"""Names of the public EEG and audio networks' tensors and where each stands in our trees.
 
-from sacd_jax.pretrained.names import Entry, batch_norm, kernel
+As `names`: state-dict key to path, in the order in which PyTorch registers the tensors.
+"""
+
+from collections.abc import Iterator
+
+Path = tuple[str, ...]
+Names = Iterator[tuple[str, Path]]
 
 
-def attnsleep(sample_rate: int = 125) -> list[Entry]:
-    """emadeldeen24/AttnSleep, model/model.py; its classifier sits on the features directly.
+def attnsleep_names() -> dict[str, Path]:
+    """emadeldeen24/AttnSleep, model/model.py, both variants: key -> path.
 
-    Entries without a path are parameters that the original creates and never uses.
+    Its classifier sits on the features: it fits `attnsleep` with `bottleneck=None`.
     """
-    dim = sample_rate * 4 // 5
-    names = []
+    return {key: path for key, path in _attnsleep() if path}
+
+
+def attnsleep_unused() -> list[str]:
+    """Keys of parameters that the original creates and never uses; they have no place here."""
+    return [key for key, path in _attnsleep() if not path]
+
+
+def attnsleep_keys() -> list[str]:
+    """All keys but the counters of batch normalisation, in the order of registration."""
+    return [key for key, _ in _attnsleep()]
+
+
+def cnn14_names() -> dict[str, Path]:
+    """qiuqiangkong/audioset_tagging_cnn, pytorch/models.py, Cnn14_emb512: key -> path.
+
+    The front end's fixed matrices (`spectrogram_extractor.*`, `logmel_extractor.*`) are computed
+    here and have no place.
+    """
+    return dict(_cnn14())
+
+
+def _layer(key: str, *path: str, bias: bool = False) -> Names:
+    yield f"{key}.weight", ("params", *path, "kernel")
+    if bias:
+        yield f"{key}.bias", ("params", *path, "bias")
+
+
+def _batch_norm(key: str, *path: str) -> Names:
+    yield f"{key}.weight", ("params", *path, "scale")
+    yield f"{key}.bias", ("params", *path, "bias")
+    yield f"{key}.running_mean", ("batch_stats", *path, "mean")
+    yield f"{key}.running_var", ("batch_stats", *path, "var")
+
+
+def _layer_norm(key: str, *path: str) -> Names:
+    yield f"{key}.a_2", ("params", *path, "scale")
+    yield f"{key}.b_2", ("params", *path, "bias")
+
+
+def _attnsleep() -> Names:
+    """Key and path; an empty path for what is never used."""
     for branch in ("features1", "features2"):
         for number, position in enumerate((0, 5, 8), start=1):
             key = f"mrcnn.{branch}"
-            names += kernel(f"{key}.{position}", branch, f"conv{number}")
-            names += batch_norm(f"{key}.{position + 1}", branch, f"bn{number}")
+            yield from _layer(f"{key}.{position}", branch, f"conv{number}")
+            yield from _batch_norm(f"{key}.{position + 1}", branch, f"bn{number}")
     key = "mrcnn.AFR.0"
     for number in (1, 2):
-        names += kernel(f"{key}.conv{number}", "afr", f"conv{number}", bias=True)
-        names += batch_norm(f"{key}.bn{number}", "afr", f"bn{number}")
-    names += kernel(f"{key}.se.fc.0", "afr", "se_reduce")
-    names += kernel(f"{key}.se.fc.2", "afr", "se_expand")
-    names += kernel(f"{key}.downsample.0", "afr", "downsample")
-    names += batch_norm(f"{key}.downsample.1", "afr", "downsample_bn")
+        yield from _layer(f"{key}.conv{number}", "afr", f"conv{number}", bias=True)
+        yield from _batch_norm(f"{key}.bn{number}", "afr", f"bn{number}")
+    yield from _layer(f"{key}.se.fc.0", "afr", "se_reduce")
+    yield from _layer(f"{key}.se.fc.2", "afr", "se_expand")
+    yield from _layer(f"{key}.downsample.0", "afr", "downsample")
+    yield from _batch_norm(f"{key}.downsample.1", "afr", "downsample_bn")
     for number in (0, 1):
         key, layer = f"tce.layers.{number}", f"tce{number + 1}"
-        names.append(Entry(f"{key}.self_attn.convs.0.weight", shape=(30, 30, 7)))
-        names.append(Entry(f"{key}.self_attn.convs.0.bias", shape=(30,)))
-        names += kernel(f"{key}.self_attn.convs.1", layer, "key", bias=True)
-        names += kernel(f"{key}.self_attn.convs.2", layer, "value", bias=True)
-        names += kernel(f"{key}.self_attn.linear", layer, "attention_out", bias=True)
+        yield f"{key}.self_attn.convs.0.weight", ()
+        yield f"{key}.self_attn.convs.0.bias", ()
+        yield from _layer(f"{key}.self_attn.convs.1", layer, "key", bias=True)
+        yield from _layer(f"{key}.self_attn.convs.2", layer, "value", bias=True)
+        yield from _layer(f"{key}.self_attn.linear", layer, "attention_out", bias=True)
         for part in (1, 2):
-            names += kernel(f"{key}.feed_forward.w_{part}", layer, f"feed_forward{part}", bias=True)
-        names.append(Entry(f"{key}.sublayer_output.0.norm.a_2", shape=(dim,)))
-        names.append(Entry(f"{key}.sublayer_output.0.norm.b_2", shape=(dim,)))
-        names += _layer_norm(f"{key}.sublayer_output.1.norm", layer, "norm")
-        names += kernel(f"{key}.conv", layer, "query", bias=True)
-    names += _layer_norm("tce.norm", "tce_norm")
-    return names + kernel("fc", "classifier", bias=True)
+            name = f"feed_forward{part}"
+            yield from _layer(f"{key}.feed_forward.w_{part}", layer, name, bias=True)
+        yield f"{key}.sublayer_output.0.norm.a_2", ()
+        yield f"{key}.sublayer_output.0.norm.b_2", ()
+        yield from _layer_norm(f"{key}.sublayer_output.1.norm", layer, "norm")
+        yield from _layer(f"{key}.conv", layer, "query", bias=True)
+    yield from _layer_norm("tce.norm", "tce_norm")
+    yield from _layer("fc", "classifier", bias=True)
 
 
-def _layer_norm(key: str, *path: str) -> list[Entry]:
-    return [
-        Entry(f"{key}.a_2", ("params", *path, "scale")),
-        Entry(f"{key}.b_2", ("params", *path, "bias")),
-    ]
-
-
-def cnn14() -> list[Entry]:
-    """qiuqiangkong/audioset_tagging_cnn, pytorch/models.py: Cnn14_emb512, front end aside.
-
-    The front end's fixed matrices (`spectrogram_extractor.*`, `logmel_extractor.*`) are computed.
-    """
-    names = batch_norm("bn0", "bn0")
+def _cnn14() -> Names:
+    yield from _batch_norm("bn0", "bn0")
     for block in range(1, 7):
         key = f"conv_block{block}"
-        names += [*kernel(f"{key}.conv1", key, "conv1"), *kernel(f"{key}.conv2", key, "conv2")]
-        names += [*batch_norm(f"{key}.bn1", key, "bn1"), *batch_norm(f"{key}.bn2", key, "bn2")]
-    return names + kernel("fc1", "fc1", bias=True) + kernel("fc_audioset", "classifier", bias=True)
+        for part in ("conv1", "conv2"):
+            yield from _layer(f"{key}.{part}", key, part)
+        for part in ("bn1", "bn2"):
+            yield from _batch_norm(f"{key}.{part}", key, part)
+    yield from _layer("fc1", "fc1", bias=True)
+    yield from _layer("fc_audioset", "classifier", bias=True)
