@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.errors import UserError
+from sacd_jax.report.statistics import subject_confusion
 
 PREDICTIONS = "predictions_test.npz"
 METRICS = "metrics.jsonl"
@@ -155,6 +156,16 @@ def series(
             points.append((float(entry["step"]), float(value)))
     steps, values = np.array(points, dtype=float).reshape(-1, 2).T
     return steps, values
+
+
+def subject_counts(
+    predictions: Predictions,
+) -> tuple[Shaped[np.ndarray, " subjects"], Int[np.ndarray, "subjects classes classes"]]:
+    """Subjects in sorted order and the confusion counts of each, as `tables.MethodRow` takes them."""
+    classes = predictions.logits.shape[1]
+    return subject_confusion(
+        predictions.stage, predictions.predicted, predictions.subject_id, classes
+    )
 
 
 def check_same_clips(runs: Sequence[Run]) -> None:

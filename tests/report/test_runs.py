@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax.report.runs import check_same_clips, read_run, series
+from sacd_jax.report.runs import check_same_clips, read_run, series, subject_counts
 from tests.report.conftest import Night, write_run
 
 
@@ -117,6 +117,15 @@ def test_a_log_that_was_cut_and_resumed(folder: Path):
     steps, accuracy = series(run.lines, "validation", "accuracy")
     assert steps.tolist() == [2, 3] and accuracy.tolist() == [0.4, 0.5]
     assert [len(part) for part in series(run.lines, "train", "never logged")] == [0, 0]
+
+
+def test_counts_of_a_runs_subjects(folder: Path, night: Night):
+    predictions = read_run("run", folder).predictions
+    subjects, counts = subject_counts(predictions)
+    assert subjects.tolist() == [f"S0{at}" for at in range(1, 9)]
+    first = (night.subject_id == "S01") & (night.stage >= 0)
+    assert counts[0].sum() == first.sum()
+    assert np.trace(counts[0]) == (predictions.predicted == night.stage)[first].sum()
 
 
 def test_a_run_without_log_and_config_is_a_run(folder: Path):
