@@ -194,12 +194,14 @@ def _night(results: Results, colours: dict[str, str]) -> Iterator[str]:
         # A label of its own in case somebody names a run "truth".
         label = run.name if run.name != "truth" else "truth (run)"
         rows[label], _ = consecutive(clip_index, run.predictions.predicted[here])
+    choice = f"the one in which {chosen.name}'s accuracy is the median of its test nights"
+    if here.all():
+        choice = "the only test night"
     yield html.heading("One night")
     yield html.picture(
         plots.to_png(plots.hypnogram(rows, start=start, colours=colours)),
         f"Hypnogram of night {night}: truth and predictions",
-        f"Night {night}: the one in which {chosen.name}'s accuracy is the median of its test "
-        "nights, neither the best nor the worst. Thick: REM. Red marks: clips that are wrong. "
+        f"Night {night}: {choice}. Thick: REM. Red marks: clips that are wrong. "
         "Grey: no stage was scored.",
     )
 

@@ -91,7 +91,8 @@ def picture(png: bytes, description: str, caption: str = "") -> str:
     data = base64.b64encode(png).decode("ascii")
     said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
-        f'<figure><img width="{width}" alt="{escape(description)}" src="data:image/png;base64,{data}">'
+        f'<figure><img width="{width}" alt="{escape(description)}" '
+        f'src="data:image/png;base64,{data}">'
         f"{said}</figure>"
     )
 

@@ -161,7 +161,7 @@ def series(
 def subject_counts(
     predictions: Predictions,
 ) -> tuple[Shaped[np.ndarray, " subjects"], Int[np.ndarray, "subjects classes classes"]]:
-    """Subjects in sorted order and the confusion counts of each, as `tables.MethodRow` takes them."""
+    """Subjects in sorted order and the confusion counts of each, as `tables.MethodRow` asks."""
     classes = predictions.logits.shape[1]
     return subject_confusion(
         predictions.stage, predictions.predicted, predictions.subject_id, classes
