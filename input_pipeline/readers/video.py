@@ -43,7 +43,6 @@ class VideoReader:
     def __init__(self, path: Path, *, name: str, threads: int = 1):
         import av
 
-        av.logging.set_level(None)
         self.name = name
         self.damaged_packets = 0
         self.end_s: float | None = None
