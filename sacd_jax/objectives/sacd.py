@@ -7,7 +7,7 @@ against hard negatives of other stages (L_C), `jsd` for the class distributions.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,7 @@ class Sacd(Objective):
     Attributes:
         weights: lambda_1..3 of Eq. 5.
         group_size: clips of a graph; the batch is a whole number of groups.
+        graph: attributes of `StructureGraph` other than its defaults, such as {"layers": 5}.
         graph_margin: gamma of the pair loss.
         ld_negatives: graphs a video graph is told apart from: the EEG graphs of the batch's other
             groups, that of the previous step's first group, or none (the equation as printed).
@@ -75,6 +76,7 @@ class Sacd(Objective):
         default_factory=lambda: {"graph": 0.5, "contrast": 1.0, "jsd": 1.0}, hash=False
     )
     group_size: int = 16
+    graph: Mapping[str, Any] = field(default_factory=dict, hash=False)
     graph_margin: float = 1.0
     ld_negatives: Negatives = "groups_and_previous"
     ld_norm: Norm = "l2"
@@ -99,6 +101,13 @@ class Sacd(Objective):
             ("key_encoder", KeyEncoder),
         ):
             check_choice(option, getattr(self, option), choices)
+        try:
+            self._network()
+        except TypeError as error:
+            raise UserError(f"objective option graph does not fit: {error}") from None
+
+    def _network(self) -> StructureGraph:
+        return StructureGraph(**self.graph)
 
     @property
     def needs_keys(self) -> bool:
@@ -129,8 +138,8 @@ class Sacd(Objective):
                     f"group_size {self.group_size}"
                 )
             group = jnp.zeros((1, self.group_size, dim))
-            params["student_graph"] = StructureGraph().init(rng_student, group)["params"]
-            params["teacher_graph"] = StructureGraph().init(rng_teacher, group)["params"]
+            params["student_graph"] = self._network().init(rng_student, group)["params"]
+            params["teacher_graph"] = self._network().init(rng_teacher, group)["params"]
             # Random: equal nodes give a zero graph vector, whose norm has no gradient.
             shape = (self.group_size, teacher_spec.embedding_dim)
             buffers["previous_group"] = jax.random.normal(rng_group, shape)
@@ -204,12 +213,13 @@ class Sacd(Objective):
         mask: Bool[Array, " batch"],
     ) -> Terms:
         """L_D of the batch's groups. A group needs two clips with a stage to count."""
+        network = self._network()
         shape = (-1, self.group_size)
         members = mask.reshape(shape)
-        student_graphs = StructureGraph().apply(
+        student_graphs = network.apply(
             {"params": params["student_graph"]}, video.reshape(*shape, video.shape[1]), members
         )
-        teacher_graphs = StructureGraph().apply(
+        teacher_graphs = network.apply(
             {"params": params["teacher_graph"]}, eeg.reshape(*shape, eeg.shape[1]), members
         )
         present = members.sum(axis=1) > 1
@@ -224,7 +234,7 @@ class Sacd(Objective):
             is_there = previous_mask.sum() > 1
             # A group that is not there yet is computed as if complete: no empty sums, no NaN.
             members = previous_mask | ~is_there
-            previous = StructureGraph().apply(
+            previous = network.apply(
                 {"params": params["teacher_graph"]},
                 project_teacher(params, buffers["previous_group"])[None],
                 members[None],

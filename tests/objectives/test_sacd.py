@@ -198,10 +198,15 @@ def all_finite(tree):
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
 
 
+SMALL = {"message_dim": 32, "update_dim": 32, "graph_dim": 32}
+
+
 @pytest.mark.parametrize("group_size", [4, 8])
 @pytest.mark.parametrize("negatives", ["groups_and_previous", "none"])
 def test_finite_from_the_first_step(group_size, negatives):
-    objective = objectives.create("sacd", group_size=group_size, ld_negatives=negatives)
+    objective = objectives.create(
+        "sacd", graph=SMALL, group_size=group_size, ld_negatives=negatives
+    )
     history, _, _ = run(objective, steps=2)
     for terms, grads in history:
         assert set(terms) == {
@@ -219,7 +224,7 @@ def test_finite_from_the_first_step(group_size, negatives):
 
 
 def test_previous_group_is_the_last_steps_teacher():
-    _, _, buffers = run(objectives.create("sacd", group_size=4), steps=2)
+    _, _, buffers = run(objectives.create("sacd", graph=SMALL, group_size=4), steps=2)
     np.testing.assert_allclose(buffers["previous_group"], fill((8, 24), 15)[:4], rtol=1e-6)
     assert buffers["previous_mask"].all()
 
@@ -250,7 +255,7 @@ def test_key_encoder_may_be_the_student():
 
 def test_rows_without_a_stage_take_no_part():
     """Changing them changes nothing, and they get no gradient."""
-    objective = objectives.create("sacd", group_size=4)
+    objective = objectives.create("sacd", graph=SMALL, group_size=4)
     params, buffers = objective.init(jax.random.key(0), SPEC, SPEC, data_spec())
     buffers["previous_mask"] = jnp.ones(4, bool)
     batch = batch_of([0, -1, 2, 3, 4, 0, 1, 2], [True] * 6 + [False, True])
@@ -282,7 +287,9 @@ def test_batches_of_one_stage_and_of_none():
     one = batch_of([3] * BATCH)
     none = batch_of([-1] * BATCH)
     history, _, _ = run(
-        objectives.create("sacd", group_size=4), batches=[none, one, none, one], steps=4
+        objectives.create("sacd", graph=SMALL, group_size=4),
+        batches=[none, one, none, one],
+        steps=4,
     )
     for terms, grads in history:
         assert all_finite(terms)
@@ -293,7 +300,7 @@ def test_batches_of_one_stage_and_of_none():
 
 
 def test_teacher_of_another_width_is_projected():
-    objective = objectives.create("sacd", group_size=4, projection_decay=0.75)
+    objective = objectives.create("sacd", graph=SMALL, group_size=4, projection_decay=0.75)
     history, params, buffers = run(objective, steps=2, teacher_dim=30)
     assert params["projection"]["kernel"].shape == (30, 24)
     assert all_finite(history)

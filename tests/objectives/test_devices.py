@@ -1,0 +1,58 @@
+"""A step of every objective on 8 devices equals the step on 1."""
+
+CHECK = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from sacd_jax import objectives
+from sacd_jax.models.encoder import EncoderOutput
+from tests.objectives.two_layers import BATCH, DATA, OPTIONS, SPEC, clips, encode, encoder_init
+
+assert jax.device_count() == 8
+mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
+one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+video, eeg = clips(2)[:, :BATCH]
+batch = {
+    "index": jnp.arange(BATCH), "stage": jnp.asarray(DATA.labels[:BATCH]).at[5].set(-1),
+    "mask": jnp.ones(BATCH, bool).at[17].set(False),
+}
+
+cases = [(name, options) for name, options in OPTIONS.items()]
+cases += [("crd", OPTIONS["crd"] | {"bank_sharding": "rows"}), ("pkt", {"relation_group": 4})]
+for name, options in cases:
+    objective = objectives.create(name, **options)
+    heads, buffers = objective.init(jax.random.key(7), SPEC, SPEC, DATA)
+
+    def step(heads, student, buffers, batch, video, eeg):
+        def loss(heads, student):
+            terms, new = objective.terms(
+                heads, buffers, encode(student, video), encode(encoder_init(5), eeg),
+                encode(encoder_init(6), video) if objective.needs_keys else None,
+                batch, jax.random.key(3), jnp.int32(9),
+            )
+            return sum(w * terms[k] for k, w in objective.weights.items()), (terms, new)
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(heads, student)
+
+    def run(of_rows, of_others, steps=2):
+        put = jax.device_put
+        of_buffers = {k: of_rows if k in objective.row_sharded else of_others for k in buffers}
+        now = {k: put(v, of_buffers[k]) for k, v in buffers.items()}
+        inputs = put((batch, video, eeg), of_rows)
+        jitted = jax.jit(step, out_shardings=(of_others, (of_others, of_buffers)))
+        for _ in range(steps):
+            grads, (terms, now) = jitted(*put((heads, encoder_init(6)), of_others), now, *inputs)
+        return grads, terms, now
+
+    single, many = run(one, one), run(rows, whole)
+    assert len(jax.tree.leaves(single)) == len(jax.tree.leaves(many)) > 3
+    for (path, a), b in zip(jax.tree.leaves_with_path(single), jax.tree.leaves(many), strict=True):
+        np.testing.assert_allclose(
+            a, b, rtol=2e-4, atol=2e-5 * max(1, np.abs(a).max()), err_msg=f"{name} {path}"
+        )
+    print("equal", name)
+"""
+
+
+def test_eight_devices_equal_one(run_python):
+    output = run_python(CHECK, devices=8).stdout
+    assert output.count("equal") == 10

@@ -1,0 +1,121 @@
+"""Two-layer encoders of two modalities of the same clips, to train any objective in seconds."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
+from sacd_jax.objectives import DataSpec
+from sacd_jax.objectives.objective import Objective
+
+CLASSES, CLIPS, INPUTS, HIDDEN, DIM = 5, 160, 20, 32, 16
+SPEC = EncoderSpec(embedding_dim=DIM, num_classes=CLASSES, stage_dims=(HIDDEN,))
+BATCH = 32
+DATA = DataSpec(CLIPS, np.arange(CLIPS, dtype=np.int32) % CLASSES, CLASSES, BATCH, CLIPS // BATCH)
+
+# What runs over all objectives, at this size.
+OPTIONS = {
+    "sacd": {
+        "group_size": 4,
+        "graph": {"message_dim": 64, "update_dim": 64, "graph_dim": 64},
+        "bank_size": 50,
+        "hardest": 8,
+    },
+    "fitnet": {},
+    "pkt": {},
+    "rkd": {},
+    "crd": {"negatives": 64, "dim": 8},
+    "ifd": {},
+    "cmc": {"negatives": 64, "dim": 8},
+    "ccl": {},
+}
+
+
+def encoder_init(seed: int):
+    rng = np.random.default_rng(seed)
+    shapes = {"first": (INPUTS, HIDDEN), "second": (HIDDEN, DIM), "classify": (DIM, CLASSES)}
+    return {
+        name: jnp.asarray(rng.normal(size=shape) / shape[0] ** 0.5, jnp.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def encode(params, inputs) -> EncoderOutput:
+    hidden = jax.nn.relu(inputs @ params["first"])
+    embedding = hidden @ params["second"]
+    return EncoderOutput(embedding, embedding @ params["classify"], (hidden,))
+
+
+def clips(seed: int):
+    """Two modalities of the same clips: class, what is the clip's own, and noise."""
+    rng = np.random.default_rng(seed)
+    latent = np.random.default_rng(0).normal(size=(CLASSES, 8))[DATA.labels]
+    latent = latent + 0.7 * rng.normal(size=(CLIPS, 8))
+    mixes = np.random.default_rng(1).normal(size=(2, 8, INPUTS))
+    views = latent @ mixes / 3 + 0.3 * rng.normal(size=(2, CLIPS, INPUTS))
+    return jnp.asarray(views, jnp.float32)
+
+
+def batch_at(step):
+    """Every row once a pass, in an order of the pass' own."""
+    order = jax.random.permutation(jax.random.key(step // DATA.steps_per_pass), CLIPS)
+    start = step % DATA.steps_per_pass * BATCH
+    index = jax.lax.dynamic_slice(order, (start,), (BATCH,))
+    stage = jnp.asarray(DATA.labels)[index]
+    return {"index": index, "stage": stage, "mask": jnp.ones(BATCH, bool)}
+
+
+def train(objective: Objective, steps: int, rate: float = 3e-3):
+    """Trains by the objective's terms alone. Returns the terms by step, student, teacher."""
+    video, eeg = clips(2)
+    teacher, student = encoder_init(5), encoder_init(6)
+    heads, buffers = objective.init(jax.random.key(7), SPEC, SPEC, DATA)
+    params = (student, heads)
+    base = optax.adam(rate)
+    optimizers = (base, objective.optimizer(base))
+    states = tuple(opt.init(tree) for opt, tree in zip(optimizers, params, strict=True))
+
+    def step(carry, number):
+        params, states, buffers, keys = carry
+        batch = batch_at(number)
+        seen = encode(teacher, eeg[batch["index"]])
+        key = encode(keys, video[batch["index"]])
+
+        def loss(params):
+            terms, new = objective.terms(
+                params[1],
+                buffers,
+                encode(params[0], video[batch["index"]]),
+                seen,
+                key if objective.needs_keys else None,
+                batch,
+                jax.random.key(number),
+                number,
+            )
+            total = sum(weight * terms[name] for name, weight in objective.weights.items())
+            return total, (terms | {"total": total}, new)
+
+        grads, (terms, buffers) = jax.grad(loss, has_aux=True)(params)
+        updated = [
+            opt.update(g, s, p)
+            for opt, g, s, p in zip(optimizers, grads, states, params, strict=True)
+        ]
+        params = tuple(optax.apply_updates(p, u) for p, (u, _) in zip(params, updated, strict=True))
+        keys = optax.incremental_update(params[0], keys, 0.02)
+        return (params, tuple(s for _, s in updated), buffers, keys), terms
+
+    run = jax.jit(partial(jax.lax.scan, step))
+    carry, terms = run((params, states, buffers, student), jnp.arange(steps))
+    return terms, carry[0][0], teacher
+
+
+def alignment(student, teacher) -> float:
+    """Linear CKA of the embeddings on clips that were not trained on: 1 for the same geometry."""
+    video, eeg = clips(3)
+    x, y = (np.asarray(encode(p, v).embedding) for p, v in ((student, video), (teacher, eeg)))
+    x, y = x - x.mean(0), y - y.mean(0)
+    cross = np.linalg.norm(x.T @ y) ** 2
+    return float(cross / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y))
