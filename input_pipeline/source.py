@@ -14,6 +14,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from input_pipeline.datasets.folder import ClipTable, DatasetInfo, read_info, table_path
 from input_pipeline.errors import UserError
+from input_pipeline.fingerprints import fingerprint
 from input_pipeline.splits import SPLITS
 
 Clip = dict[str, Any]
@@ -97,7 +98,7 @@ class ClipSource(Sequence[Clip]):
     def fingerprint(self) -> str:
         """Changes with the data, the settings they were made with and the split; not with the
         place."""
-        return f"{self.info.fingerprint}/{self.split}"
+        return fingerprint([self.info.fingerprint, self.split])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -146,14 +147,13 @@ def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> Cli
         raise damaged
     table = ClipTable.read(table_path(folder, split))
     try:
-        if reader == "tfds":
-            import tensorflow_datasets as tfds  # slow to import and not needed for the fast reader
-
-            records = tfds.builder_from_directory(folder).as_data_source(split)
-        else:
-            records = ArrayRecordDataSource(shards)
+        records: Any = ArrayRecordDataSource(shards)
     except (RuntimeError, ValueError):  # what the record reader says of a cut or foreign file
         raise damaged from None
     if len(records) != len(table):
         raise damaged
+    if reader == "tfds":
+        import tensorflow_datasets as tfds  # slow to import and not needed for the fast reader
+
+        records = tfds.builder_from_directory(folder).as_data_source(split)
     return ClipSource(info, split, table, records, reader)

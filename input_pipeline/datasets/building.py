@@ -2,7 +2,9 @@
 description."""
 
 import contextlib
+import errno
 import io
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -151,7 +153,14 @@ def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> No
             parts=parts, clips=settings.clips, on_record=progress.advance, data_dir=folder / "tfds"
         )
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS says that it is downloading
-            builder.download_and_prepare()
+            try:
+                builder.download_and_prepare()
+            except RuntimeError as error:
+                # All that the record writer keeps of a full disk is the text.
+                for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    if os.strerror(code) in str(error):
+                        raise OSError(code, os.strerror(code)) from error
+                raise
     for path in Path(builder.data_dir).iterdir():
         path.rename(folder / path.name)
     shutil.rmtree(folder / "tfds")

@@ -1,0 +1,143 @@
+"""Command: builds a dataset of clips from the nights of a manifest, or from simulated nights."""
+
+import argparse
+from pathlib import Path
+
+from input_pipeline.clips import ClipSettings
+from input_pipeline.commands import one_line_errors
+from input_pipeline.datasets import DatasetSettings, prepare
+from input_pipeline.datasets.folder import DatasetInfo, read_info
+from input_pipeline.datasets.settings import NAMES
+from input_pipeline.splits import MODES, SPLITS, SplitSettings
+
+_EXAMPLES = """examples:
+  python -m input_pipeline.build --dataset s3ve --manifest nights.csv --out data
+  python -m input_pipeline.build --dataset simulated --nights 24 --hours 1 \\
+      --height 48 --width 64 --test-fraction 0.34 --out data
+
+The folder that is printed at the end goes into a configuration as the data directory. A build that
+was broken off goes on with the nights that it had done; one that is there already is not built
+again.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.build",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    clips, split = ClipSettings(), SplitSettings()
+    add = parser.add_argument
+    add("--dataset", choices=NAMES, default="s3ve", help="where nights come from")
+    add("--manifest", type=Path, help="s3ve: CSV file with one row a night")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder in which the dataset gets a folder of its own",
+    )
+    add("--height", type=int, default=clips.height, help="rows of a stored frame (%(default)s)")
+    add("--width", type=int, default=clips.width, help="columns of a stored frame (%(default)s)")
+    add(
+        "--frame-rate",
+        type=float,
+        default=clips.frame_rate,
+        help="frames stored a second (%(default)s)",
+    )
+    add(
+        "--max-missing",
+        type=float,
+        default=clips.max_missing,
+        help="share of its frames a clip may lack (%(default)s)",
+    )
+    add(
+        "--split-mode",
+        choices=MODES,
+        default=split.mode,
+        help="paper_val validates on clips of training subjects: a leak, named in every table",
+    )
+    add("--split-seed", type=int, default=split.seed, help="another seed, other test subjects")
+    add(
+        "--test-fraction", type=float, default=split.test_fraction, help="of subjects (%(default)s)"
+    )
+    add(
+        "--validation-fraction",
+        type=float,
+        default=split.validation_fraction,
+        help="of training subjects (%(default)s)",
+    )
+    add("--split-file", type=Path, help="splits.json of another dataset, instead of a new split")
+    add("--nights", type=int, help="simulated: number of subjects")
+    add("--hours", type=float, help="simulated: length of the window cut from each night")
+    add("--simulation-seed", type=int, help="simulated: another seed, other nights")
+    add("--jobs", type=int, help="nights decoded at once (number of cores)")
+    return parser
+
+
+def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> DatasetSettings:
+    clips = ClipSettings(
+        frame_rate=arguments.frame_rate,
+        height=arguments.height,
+        width=arguments.width,
+        max_missing=arguments.max_missing,
+    )
+    split = SplitSettings(
+        seed=arguments.split_seed,
+        mode=arguments.split_mode,
+        test_fraction=arguments.test_fraction,
+        validation_fraction=arguments.validation_fraction,
+    )
+    chosen = {
+        "nights": arguments.nights,
+        "hours": arguments.hours,
+        "seed": arguments.simulation_seed,
+    }
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    simulation = None
+    if arguments.dataset == "simulated":
+        from input_pipeline.simulation import SimulationSettings
+
+        simulation = SimulationSettings(
+            height=clips.height, width=clips.width, frame_rate=clips.frame_rate, **chosen
+        )
+    elif chosen:
+        parser.error("--nights, --hours and --simulation-seed are for --dataset simulated")
+    return DatasetSettings(
+        name=arguments.dataset,
+        manifest=arguments.manifest,
+        simulation=simulation,
+        clips=clips,
+        split=split,
+        split_file=arguments.split_file,
+    )
+
+
+def summary(info: DatasetInfo) -> str:
+    """A line for each split: subjects, nights, clips, and clips of each stage."""
+    lines = [
+        f"{info.name}{' (simulated nights)' if info.simulated else ''}, split {info.split_mode}"
+    ]
+    for split in SPLITS:
+        count = info.counts[split]
+        stages = "  ".join(f"{name} {number}" for name, number in count["stages"].items())
+        lines.append(
+            f"  {split:<10} {count['subjects']:>4} subjects {count['nights']:>4} nights "
+            f"{count['clips']:>7} clips   {stages}"
+        )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point of the command."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    folder = prepare(_settings(arguments, parser), arguments.out, arguments.jobs)
+    print(summary(read_info(folder)))
+    print(folder)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

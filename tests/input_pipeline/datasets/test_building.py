@@ -1,0 +1,343 @@
+"""Building a dataset: what is in it, what it is called, and what is left of a broken build."""
+
+import errno
+import json
+import multiprocessing
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from input_pipeline.datasets import ClipTable, DatasetSettings, decode, prepare, simulated
+from input_pipeline.errors import UserError
+from input_pipeline.night import write_manifest
+from input_pipeline.source import open_split
+from input_pipeline.splits import SPLITS, SplitSettings, read_splits
+
+from ..fake_nights import AHIS, SETTINGS, clip_indices, fake_clips, fake_manifest, fake_night
+
+
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Puts made-up clips in place of the readers; the list grows by each night that is decoded."""
+    nights = []
+
+    def clips(night, settings):
+        nights.append(night.night_id)
+        return fake_clips(night, settings)
+
+    monkeypatch.setattr(decode, "clips", clips)
+    return nights
+
+
+def settings_of(manifest: Path, **changes) -> DatasetSettings:
+    return DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS, **changes)
+
+
+def test_every_clip_is_in_one_split_in_the_order_of_the_nights(small_dataset):
+    found = []
+    for split in SPLITS:
+        table = open_split(small_dataset, split).table
+        rows = list(zip(table.night_id.tolist(), table.clip_index.tolist(), strict=True))
+        assert rows == sorted(rows)
+        found += rows
+    nights = [f"n{number:02d}" for number in range(12)]
+    assert sorted(found) == [(night, index) for night in nights for index in clip_indices(night)]
+
+
+def test_description_counts_what_the_tables_hold(small_dataset):
+    split = read_splits(small_dataset / "splits.json")
+    for part in SPLITS:
+        source = open_split(small_dataset, part)
+        count = source.info.counts[part]
+        assert set(source.table.subject_id.tolist()) == set(getattr(split, part))
+        assert count["clips"] == len(source) and count["subjects"] == len(getattr(split, part))
+        stages = Counter(source.table.stage.tolist())
+        assert list(count["stages"].values()) == [stages[stage] for stage in range(5)]
+        for night, ahi in zip(source.table.night_id, source.table.ahi, strict=True):
+            assert ahi == AHIS[int(night[1:]) % 4]
+    assert not source.info.simulated and source.info.split_mode == "subject"
+    assert (source.info.frame_rate, source.info.video_shape) == (0.4, (12, 4, 6, 1))
+    assert (source.info.eeg_rate, source.info.samples) == (125, 3750)
+
+
+def test_a_table_survives_its_file(tmp_path):
+    table = ClipTable.of_columns(["a", "b"], ["s", 't,"u"'], [3, 4], [-1, 2], [float("nan"), 12.5])
+    table.write(tmp_path / "table.csv")
+    again = ClipTable.read(tmp_path / "table.csv")
+    for name, column in vars(table).items():
+        assert getattr(again, name).dtype == column.dtype
+        assert [str(value) for value in getattr(again, name)] == [str(value) for value in column]
+
+
+def test_a_built_dataset_is_not_built_again(tmp_path, decoded):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert len(decoded) == 12
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert prepare(settings_of(manifest), tmp_path / "data", jobs=1) == folder
+    assert len(decoded) == 12
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert not (tmp_path / "data" / ".decoded").exists()
+
+
+def test_the_fingerprint_is_of_contents_and_not_of_places(tmp_path, decoded):
+    manifest, nights = fake_manifest(tmp_path, 12)
+    settings = settings_of(manifest)
+    name = prepare(settings, tmp_path / "data", jobs=1).name
+    for place in ("elsewhere", "again"):
+        shutil.copytree(tmp_path, tmp_path.parent / f"{tmp_path.name}-{place}")
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    moved = replace(settings, manifest=elsewhere / "nights.csv")
+    assert prepare(moved, elsewhere / "data2", jobs=1).name == name
+
+    def changed_name(changed: DatasetSettings) -> str:
+        return prepare(changed, tmp_path / "data", jobs=1).name
+
+    names = {
+        name,
+        changed_name(replace(settings, clips=replace(SETTINGS, width=8))),
+        changed_name(replace(settings, split=SplitSettings(seed=1))),
+        changed_name(replace(settings, split=SplitSettings(mode="paper_val"))),
+        changed_name(replace(settings, split_file=tmp_path / "data" / name / "splits.json")),
+    }
+    write_manifest(manifest, [replace(nights[0], sync_offset_s=1.5), *nights[1:]])
+    names.add(changed_name(settings))
+    nights[1].psg.write_bytes(b"another recording")
+    names.add(changed_name(settings))
+    assert len(names) == 7
+
+
+def test_a_split_file_is_followed(tmp_path, decoded):
+    manifest, nights = fake_manifest(tmp_path, 4)
+    value = {"settings": {}, "train": ["s01", "s02"], "validation": ["s03"], "test": ["s00"]}
+    (tmp_path / "mine.json").write_text(json.dumps(value))
+    settings = settings_of(manifest, split_file=tmp_path / "mine.json")
+    folder = prepare(settings, tmp_path / "data", jobs=1)
+    assert set(open_split(folder, "train").table.subject_id.tolist()) == {"s01", "s02"}
+    write_manifest(manifest, [*nights, fake_night(tmp_path, 4)])
+    with pytest.raises(UserError, match=r"'s04' \(night n04\) is in no part"):
+        prepare(settings, tmp_path / "data", jobs=1)
+
+
+def test_paper_val_is_carried_with_the_data(tmp_path, decoded):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    settings = settings_of(manifest, split=SplitSettings(mode="paper_val"))
+    folder = prepare(settings, tmp_path / "data", jobs=1)
+    train, validation, test = (open_split(folder, split) for split in SPLITS)
+    assert train.info.split_mode == "paper_val"
+    assert set(validation.table.subject_id) <= set(train.table.subject_id)
+    assert not set(test.table.subject_id) & set(train.table.subject_id)
+
+
+def test_nights_that_fail_are_all_named_and_the_others_kept(tmp_path, monkeypatch, decoded, capfd):
+    manifest, nights = fake_manifest(tmp_path, 12)
+    working = decode.clips
+
+    def clips(night, settings):
+        if night.night_id == "n03":
+            raise UserError("video ends at 0 s, expected 540 s")
+        if night.night_id == "n07":
+            raise UserError("night n07: no channel C3-A2")
+        return iter(()) if night.night_id == "n09" else working(night, settings)
+
+    monkeypatch.setattr(decode, "clips", clips)
+    with pytest.raises(UserError, match="3 of 12 nights cannot be used, listed above"):
+        prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    lines = capfd.readouterr().err.splitlines()
+    assert "night n03: video ends at 0 s, expected 540 s" in lines
+    assert "night n07: no channel C3-A2" in lines
+    assert any(line.startswith("night n09: no clip") for line in lines)
+    assert not list((tmp_path / "data").glob("s3ve-*"))
+
+    # The manifest without them: the nine good nights are there already.
+    write_manifest(
+        manifest, [night for night in nights if night.night_id not in ("n03", "n07", "n09")]
+    )
+    assert len(decoded) == 9
+    prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert len(decoded) == 9
+
+
+def test_a_bug_in_a_night_keeps_its_traceback_and_names_the_night(tmp_path, monkeypatch):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    monkeypatch.setattr(decode, "clips", lambda night, settings: [{}])
+    with pytest.raises(KeyError) as caught:
+        prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert caught.value.__notes__ == ["while reading night n00"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, decoded):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    working = decode.clips
+
+    def clips(night, settings):
+        yield from working(night, settings)
+        if night.night_id == "n05":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(decode, "clips", clips)
+    with pytest.raises(OSError, match="No space left"):
+        prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    left = sorted(path.name[:3] for path in (tmp_path / "data" / ".decoded").iterdir())
+    assert left == ["n00", "n01", "n02", "n03", "n04"]
+    monkeypatch.setattr(decode, "clips", working)
+    folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert sum(len(open_split(folder, split)) for split in SPLITS) == sum(
+        len(clip_indices(f"n{number:02d}")) for number in range(12)
+    )
+
+
+_BUILD = """
+import os, signal, sys, time
+from pathlib import Path
+from input_pipeline.datasets import DatasetSettings, building, decode, prepare
+from tests.input_pipeline.fake_nights import SETTINGS, fake_clips
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
+stop_at = sys.argv[3]
+
+def stop():
+    os.write(1, b"here\\n")
+    time.sleep(60)
+    os._exit(0)
+
+def clips(night, settings):
+    for clip in fake_clips(night, settings):
+        yield clip
+        if night.night_id == stop_at:
+            stop()
+
+def advance(self, count=1, note=None):
+    if stop_at == self.description:
+        stop()
+
+decode.clips = clips
+building.Progress.advance = advance
+prepare(DatasetSettings("s3ve", Path(sys.argv[1]), clips=SETTINGS), Path(sys.argv[2]), jobs=1)
+"""
+
+
+@pytest.mark.parametrize("stop_at", ["n04", "write clips"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_build_goes_on_where_it_was(tmp_path, root, decoded, stop_at, how):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    data = tmp_path / "data"
+    command = [sys.executable, "-c", _BUILD, str(manifest), str(data), stop_at]
+    with subprocess.Popen(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(how)
+        assert process.wait(timeout=30) != 0
+    assert not list(data.glob("s3ve-*"))
+    if how == signal.SIGINT:
+        assert not list(data.rglob(".unfinished-*"))
+    folder = prepare(settings_of(manifest), data, jobs=1)
+    assert decoded == ([f"n{number:02d}" for number in range(4, 12)] if stop_at == "n04" else [])
+    assert len(open_split(folder, "train")) > 0
+    assert not list(data.rglob(".unfinished-*"))
+
+
+def _hold(lock: str, held, release) -> None:
+    from input_pipeline.files import only_one
+
+    with only_one(lock, ""):
+        held.set()
+        release.wait(30)
+
+
+def test_one_build_at_a_time(tmp_path, decoded, capfd):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    context = multiprocessing.get_context("spawn")
+    held, release = context.Event(), context.Event()
+    other = context.Process(
+        target=_hold, args=(str(tmp_path / "data" / ".build.lock"), held, release)
+    )
+    other.start()
+    assert held.wait(30)
+    timer = multiprocessing.get_context("spawn").Process(target=_release_later, args=(release,))
+    timer.start()
+    prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert "waiting for another build" in capfd.readouterr().err
+    assert release.is_set()
+    for process in (other, timer):
+        process.join(30)
+
+
+def _release_later(release) -> None:
+    time.sleep(0.3)
+    release.set()
+
+
+def test_a_full_disk_while_shards_are_written(tmp_path, root):
+    """The files of the dataset may grow to 20 kB only; decoding is let through before."""
+    manifest, _ = fake_manifest(tmp_path, 12)
+    code = _BUILD.replace(
+        "prepare(",
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "write = building._write_shards\n"
+        "def limited(*arguments):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "    write(*arguments)\n"
+        "building._write_shards = limited\n"
+        "prepare(",
+    )
+    command = [sys.executable, "-c", code, str(manifest), str(tmp_path / "data"), "never"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert not list((tmp_path / "data").glob("s3ve-*"))
+    assert not list((tmp_path / "data").glob(".unfinished-*"))
+
+
+def test_settings_that_do_not_fit_are_refused():
+    for wrong in ({"name": "s4"}, {"name": "s3ve"}, {"name": "simulated"}):
+        with pytest.raises(UserError, match=f"dataset '?{wrong['name']}"):
+            DatasetSettings(**wrong)
+
+
+def test_simulated_nights_go_the_same_way(tmp_path, monkeypatch, decoded):
+    asked = []
+
+    def simulated_nights(settings, root, jobs=None):
+        asked.append(simulated.nights_folder(settings, root))
+        return [fake_night(tmp_path, number) for number in range(12)]
+
+    monkeypatch.setattr(simulated, "simulated_nights", simulated_nights)
+    from input_pipeline.simulation import SimulationSettings
+
+    settings = DatasetSettings(
+        "simulated", simulation=SimulationSettings(nights=12), clips=SETTINGS
+    )
+    folder = prepare(settings, tmp_path / "data", jobs=1)
+    info = open_split(folder, "train").info
+    assert info.simulated and info.name == "simulated" and folder.name.startswith("simulated-")
+    assert prepare(settings, tmp_path / "data", jobs=1) == folder and len(asked) == 1
+    more = replace(settings, simulation=SimulationSettings(nights=13))
+    assert prepare(more, tmp_path / "data", jobs=1) != folder
+    assert asked[0] == asked[1]  # the nights that are there can be used again
+
+
+def test_tensorflow_is_not_needed(tmp_path, root):
+    """Nobody imports it while a dataset is built and read by both readers."""
+    manifest, _ = fake_manifest(tmp_path, 12)
+    code = (
+        _BUILD.replace("prepare(Data", "folder = prepare(Data")
+        + "from input_pipeline.loader import eval_batches\n"
+        "from input_pipeline.sampling import Sampling\n"
+        "from input_pipeline.source import open_split\n"
+        "for reader in ('fast', 'tfds'):\n"
+        "    source = open_split(folder, 'test', reader)\n"
+        "    with eval_batches(source, batch_size=8, sampling=Sampling(4)) as batches:\n"
+        "        assert sum(batch['mask'].sum() for batch in batches) == len(source)\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", code, str(manifest), str(tmp_path / "data"), "never"]
+    subprocess.run(command, cwd=root, check=True, timeout=120)
