@@ -19,21 +19,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sacd_jax.models.conv import Conv1d, torch_uniform
+from sacd_jax.models.batch_norm import BatchNorm
+from sacd_jax.models.conv import Conv1d, torch_bias, torch_uniform
 from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool
 
 _conv_init = nn.initializers.normal(0.02)
-
-
-def _uniform_bias(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default bias: uniform within 1 / sqrt(fan_in)."""
-    bound = 1 / math.sqrt(fan_in)
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 def _norm_scale_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -43,26 +34,19 @@ def _norm_scale_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.fl
 def _conv(features: int, kernel: int, name: str, inputs: int = 0, **options: Any) -> Conv1d:
     """A convolution of this network; one with a bias says its number of input channels."""
     if inputs:
-        options["bias_init"] = _uniform_bias(kernel * inputs)
+        options["bias_init"] = torch_bias(kernel * inputs)
     return Conv1d(
         features, kernel, use_bias=inputs > 0, kernel_init=_conv_init, name=name, **options
     )
 
 
 def _linear(features: int, inputs: int, name: str, **options: Any) -> nn.Dense:
-    bias_init = _uniform_bias(inputs)
+    bias_init = torch_bias(inputs)
     return nn.Dense(features, kernel_init=torch_uniform, bias_init=bias_init, name=name, **options)
 
 
-def _batch_norm(train: bool, name: str, dtype: Any) -> nn.BatchNorm:
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=dtype,
-        scale_init=_norm_scale_init,
-        name=name,
-    )
+def _batch_norm(name: str, replicas: int, dtype: Any) -> BatchNorm:
+    return BatchNorm(replicas=replicas, dtype=dtype, scale_init=_norm_scale_init, name=name)
 
 
 class UnbiasedLayerNorm(nn.Module):
@@ -94,6 +78,7 @@ class Branch(nn.Module):
     padding: int
     last_pool: tuple[int, int, int]
     dropout: float
+    replicas: int = 1
     dtype: Any = None
 
     @nn.compact
@@ -108,7 +93,7 @@ class Branch(nn.Module):
             _conv(128, self.kernel, "conv3", **small),
         )
         for i, convolution in enumerate(convolutions):
-            x = _batch_norm(train, f"bn{i + 1}", self.dtype)(convolution(x))
+            x = _batch_norm(f"bn{i + 1}", self.replicas, self.dtype)(convolution(x), train)
             x = nn.gelu(x, approximate=False)
             if i == 0:
                 window, stride, pad = self.first_pool
@@ -123,6 +108,7 @@ class Recalibration(nn.Module):
 
     features: int = 30
     reduction: int = 16
+    replicas: int = 1
     dtype: Any = None
 
     @nn.compact
@@ -131,11 +117,11 @@ class Recalibration(nn.Module):
     ) -> Float[Array, "batch length features"]:
         channels, features, dtype = x.shape[-1], self.features, self.dtype
         shortcut = _conv(features, 1, "downsample", dtype=dtype)(x)
-        shortcut = _batch_norm(train, "downsample_bn", dtype)(shortcut)
+        shortcut = _batch_norm("downsample_bn", self.replicas, dtype)(shortcut, train)
         x = _conv(features, 1, "conv1", inputs=channels, dtype=dtype)(x)
-        x = nn.relu(_batch_norm(train, "bn1", dtype)(x))
+        x = nn.relu(_batch_norm("bn1", self.replicas, dtype)(x, train))
         x = _conv(features, 1, "conv2", inputs=features, dtype=dtype)(x)
-        x = _batch_norm(train, "bn2", dtype)(x)
+        x = _batch_norm("bn2", self.replicas, dtype)(x, train)
         reduced = features // self.reduction
         no_bias = {"use_bias": False, "dtype": dtype}
         gate = nn.relu(_linear(reduced, features, "se_reduce", **no_bias)(x.mean(axis=1)))
@@ -197,6 +183,7 @@ class AttnSleep(nn.Module):
         tce_dropout: rate inside the temporal context encoder.
         flat_stages: the stages of the temporal context encoder are whole (30 * model dimension);
             otherwise they are averaged over the tokens.
+        replicas: see `batch_norm.BatchNorm`.
         dtype: of the computation; parameters and normalisation statistics stay float32.
     """
 
@@ -207,6 +194,7 @@ class AttnSleep(nn.Module):
     dropout: float = 0.5
     tce_dropout: float = 0.1
     flat_stages: bool = True
+    replicas: int = 1
     dtype: Any = None
 
     input_keys = ("eeg",)
@@ -215,7 +203,7 @@ class AttnSleep(nn.Module):
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         """Embedding, logits and four stages: branches, AFR, the layers of the context encoder."""
         eeg = clip_at_rate(batch["eeg"], self.sample_rate, self.eeg_scale)[..., None]
-        common = {"dropout": self.dropout, "dtype": self.dtype}
+        common = {"dropout": self.dropout, "replicas": self.replicas, "dtype": self.dtype}
         short = Branch((50, 6, 24), (8, 2, 4), 8, 4, (4, 4, 2), name="features1", **common)
         kernel = 7 if self.sample_rate == 100 else 6
         long = Branch((400, 50, 200), (4, 2, 2), kernel, 3, (2, 2, 1), name="features2", **common)
@@ -224,7 +212,7 @@ class AttnSleep(nn.Module):
 
         x = jnp.concatenate(branches, axis=1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = Recalibration(dtype=self.dtype, name="afr")(x, train)
+        x = Recalibration(replicas=self.replicas, dtype=self.dtype, name="afr")(x, train)
         stages.append(x.mean(axis=1))
         for layer in (1, 2):
             x = EncoderLayer(dropout=self.tce_dropout, dtype=self.dtype, name=f"tce{layer}")(

@@ -21,12 +21,14 @@ class BatchNorm(nn.Module):
         epsilon: added to the variance.
         replicas: parts of the batch with statistics of their own; must divide the batch.
         dtype: of the result; statistics are float32 at least.
+        scale_init: of the factor.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
     replicas: int = 1
     dtype: Any = None
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
 
     @nn.compact
     def __call__(
@@ -41,7 +43,7 @@ class BatchNorm(nn.Module):
                 side by side (`width_fold`); all its copies share one statistic.
         """
         features = x.shape[-1] // columns
-        scale = self.param("scale", nn.initializers.ones, (features,), jnp.float32)
+        scale = self.param("scale", self.scale_init, (features,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,), jnp.float32)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv1d
 from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool, same_padding
@@ -37,15 +38,8 @@ def _norm_scale_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.fl
     return 1 + 0.002 * jax.random.normal(key, shape, dtype)
 
 
-def _batch_norm(train: bool, name: str, dtype: Any) -> nn.BatchNorm:
-    return nn.BatchNorm(
-        use_running_average=not train,
-        momentum=0.999,
-        epsilon=1e-5,
-        dtype=dtype,
-        scale_init=_norm_scale_init,
-        name=name,
-    )
+def _batch_norm(name: str, replicas: int, dtype: Any) -> BatchNorm:
+    return BatchNorm(0.999, 1e-5, replicas, dtype, scale_init=_norm_scale_init, name=name)
 
 
 def _linear(features: int, name: str, dtype: Any, use_bias: bool = True) -> nn.Dense:
@@ -61,6 +55,7 @@ class Branch(nn.Module):
     kernel: int
     last_pool: int
     dropout: float
+    replicas: int = 1
     dtype: Any = None
 
     @nn.compact
@@ -79,7 +74,7 @@ class Branch(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i + 1}",
             )(x)
-            x = nn.relu(_batch_norm(train, f"bn{i + 1}", self.dtype)(x))
+            x = nn.relu(_batch_norm(f"bn{i + 1}", self.replicas, self.dtype)(x, train))
             if i == 0:
                 x = self._pool(x, self.first_pool)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -94,6 +89,7 @@ class Features(nn.Module):
 
     eeg_scale: float
     dropout: float
+    replicas: int = 1
     dtype: Any = None
 
     @nn.compact
@@ -101,7 +97,7 @@ class Features(nn.Module):
         self, eeg: Float[Array, "batch samples"], train: bool
     ) -> tuple[Float[Array, "batch 3072"], Float[Array, "batch 256"]]:
         x = clip_at_rate(eeg, SAMPLE_RATE, self.eeg_scale)[..., None]
-        common = {"dropout": self.dropout, "dtype": self.dtype}
+        common = {"dropout": self.dropout, "replicas": self.replicas, "dtype": self.dtype}
         branches = [
             Branch(50, 6, 8, 8, 4, name="small", **common)(x, train),
             Branch(400, 50, 4, 6, 2, name="large", **common)(x, train),
@@ -165,6 +161,7 @@ class DeepSleepNetFeatures(nn.Module):
             None is the original, whose embedding has 3072 dimensions.
         eeg_scale: microvolt are divided by it; 1 is the original.
         dropout: rate of dropout.
+        replicas: see `batch_norm.BatchNorm`.
         dtype: of the computation; parameters and statistics stay float32.
     """
 
@@ -172,6 +169,7 @@ class DeepSleepNetFeatures(nn.Module):
     bottleneck: int | None = EMBEDDING_DIM
     eeg_scale: float = 1.0
     dropout: float = 0.5
+    replicas: int = 1
     dtype: Any = None
 
     input_keys = ("eeg",)
@@ -179,7 +177,7 @@ class DeepSleepNetFeatures(nn.Module):
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         """Embedding, logits, stages (channel means of both branches, features), `penalty`."""
-        network = Features(self.eeg_scale, self.dropout, self.dtype, name="features")
+        network = Features(self.eeg_scale, self.dropout, self.replicas, self.dtype, name="features")
         features, pooled = network(batch["eeg"], train)
         embedding, logits = _head(features, self.num_classes, self.bottleneck, self.dtype)
         extras = {"penalty": network.penalty()} if train else {}
@@ -207,6 +205,7 @@ class DeepSleepNet(nn.Module):
         sequence_dropout: rate of dropout of the LSTMs' outputs and of their sum with the shortcut.
         hidden: units of an LSTM, in each direction.
         layers: LSTMs of a direction.
+        replicas: see `batch_norm.BatchNorm`.
         dtype: of the computation; parameters, statistics and LSTM states stay float32.
     """
 
@@ -217,6 +216,7 @@ class DeepSleepNet(nn.Module):
     sequence_dropout: float = 0.5
     hidden: int = 512
     layers: int = 2
+    replicas: int = 1
     dtype: Any = None
 
     input_keys = ("eeg",)
@@ -233,11 +233,12 @@ class DeepSleepNet(nn.Module):
         """Embedding, logits, stages (channel means, shortcut, LSTMs), `carry`, `penalty`."""
         eeg = batch["eeg"] if batch["eeg"].ndim == 3 else batch["eeg"][:, None]
         size, length, samples = eeg.shape
-        network = Features(self.eeg_scale, self.dropout, self.dtype, name="features")
+        network = Features(self.eeg_scale, self.dropout, self.replicas, self.dtype, name="features")
         features, pooled = network(eeg.reshape(size * length, samples), train)
 
         shortcut = _linear(2 * self.hidden, "shortcut", self.dtype, use_bias=False)(features)
-        shortcut = nn.relu(_batch_norm(train, "shortcut_bn", self.dtype)(shortcut))
+        norm = _batch_norm("shortcut_bn", self.replicas, self.dtype)
+        shortcut = nn.relu(norm(shortcut, train))
 
         carry = batch.get("carry", self.initial_carry(size))
         carry = lax.stop_gradient(_reset(carry, batch.get("is_first")))

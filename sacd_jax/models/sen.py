@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv1d
 from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool, same_padding
@@ -43,6 +44,7 @@ class Branch(nn.Module):
     kernel: int
     last_pool: int
     dropout: float
+    replicas: int = 1
     dtype: Any = None
 
     @nn.compact
@@ -61,14 +63,8 @@ class Branch(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i + 1}",
             )(x)
-            norm = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=0.9,
-                epsilon=1e-3,
-                dtype=self.dtype,
-                name=f"bn{i + 1}",
-            )
-            x = nn.leaky_relu(norm(x), 0.3)
+            norm = BatchNorm(0.9, 1e-3, self.replicas, self.dtype, name=f"bn{i + 1}")
+            x = nn.leaky_relu(norm(x, train), 0.3)
             if i == 0:
                 x = self._pool(x, self.first_pool)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -97,6 +93,7 @@ class ModifiedSen(nn.Module):
         reversal: factor of the gradient that the domain head sends back, negated.
         eeg_scale: microvolt are divided by it.
         dropout: rate of dropout.
+        replicas: see `batch_norm.BatchNorm`.
         dtype: of the computation; parameters and statistics stay float32.
     """
 
@@ -109,6 +106,7 @@ class ModifiedSen(nn.Module):
     reversal: float = 0.001
     eeg_scale: float = 1.0
     dropout: float = 0.5
+    replicas: int = 1
     dtype: Any = None
 
     input_keys = ("eeg",)
@@ -118,7 +116,7 @@ class ModifiedSen(nn.Module):
         """Embedding, logits, stages (channel means, weighted features), the extras named above."""
         rate = self.sample_rate
         eeg = clip_at_rate(batch["eeg"], rate, self.eeg_scale)[..., None]
-        common = {"dropout": self.dropout, "dtype": self.dtype}
+        common = {"dropout": self.dropout, "replicas": self.replicas, "dtype": self.dtype}
         branches = [
             Branch(self.filters, rate // 2, rate // 16, 8, 8, 4, name="small", **common),
             Branch(self.filters, 4 * rate, rate // 2, 4, 6, 2, name="large", **common),

@@ -98,15 +98,15 @@ def test_equals_the_dense_network_with_its_gradients(nodes, share_layers):
 def test_order_inside_a_group_does_not_matter():
     graph, params, features = make(2, 6)
     order = jnp.array([3, 0, 5, 1, 4, 2])
-    a = graph.apply({"params": params}, features)
-    b = graph.apply({"params": params}, features[:, order])
+    a = jax.jit(graph.apply)({"params": params}, features)
+    b = jax.jit(graph.apply)({"params": params}, features[:, order])
     np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()))
 
 
 def test_groups_do_not_see_each_other():
     graph, params, features = make(3, 4)
-    whole = graph.apply({"params": params}, features)
-    alone = graph.apply({"params": params}, features[1:2])
+    whole = jax.jit(graph.apply)({"params": params}, features)
+    alone = jax.jit(graph.apply)({"params": params}, features[1:2])
     np.testing.assert_allclose(whole[1:2], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -114,8 +114,8 @@ def test_groups_do_not_see_each_other():
 def test_masked_rows_are_as_if_absent(left):
     graph, params, features = make(1, 5)
     mask = jnp.arange(5)[None] < left
-    masked = graph.apply({"params": params}, features, mask)
-    absent = graph.apply({"params": params}, features[:, :left])
+    masked = jax.jit(graph.apply)({"params": params}, features, mask)
+    absent = jax.jit(graph.apply)({"params": params}, features[:, :left])
     np.testing.assert_allclose(masked, absent, rtol=1e-5, atol=1e-5)
 
 
