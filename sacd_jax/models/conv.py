@@ -18,6 +18,7 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -118,6 +119,8 @@ def _lower_rank(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padd
         return _patches(x, strides) @ kernel.reshape(-1, features)
     if unpadded and all(tap == 1 for tap in taps):
         return _slices(x, (1,) * len(taps), strides)[0] @ kernel.reshape(channels, features)
+    if len(strides) == 2 and x.shape[1] * x.shape[2] <= taps[0] * taps[1]:
+        return _every_pair(x, kernel, strides, padding)
     if len(strides) < 3:
         return _direct(x, kernel, strides, padding)
     if taps[0] == 1 and padding[0] == (0, 0):
@@ -137,6 +140,33 @@ def _lower_rank(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padd
 def _each_frame(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
     y = _lower_rank(x.reshape(-1, *x.shape[2:]), kernel, strides, padding)
     return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def _every_pair(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding) -> Array:
+    """A 2-D convolution of an image no larger than its kernel, as one matrix product.
+
+    The matrix takes all input positions to all output positions; a convolution would mostly read
+    padding.
+    """
+    batch, *size, _ = x.shape
+    channels, features = kernel.shape[2:]
+    # sees[y, i, t]: whether output y finds input i under tap t, for each of the two axes.
+    sees = []
+    for length, taps, stride, (before, after) in zip(
+        size, kernel.shape[:2], strides, padding, strict=True
+    ):
+        outputs = np.arange((length + before + after - taps) // stride + 1)
+        tap = np.arange(length) - stride * outputs[:, None] + before
+        sees.append(tap[..., None] == np.arange(taps))
+    pairs = np.einsum("yis,xjt->ijyxst", *(axis.astype(np.float32) for axis in sees))
+    out_size = pairs.shape[2:4]
+    inputs, outputs = size[0] * size[1], out_size[0] * out_size[1]
+    choose = jnp.asarray(pairs.reshape(inputs * outputs, -1), kernel.dtype)
+    matrix = (choose @ kernel.reshape(-1, channels * features)).reshape(
+        inputs, outputs, channels, features
+    )
+    matrix = matrix.transpose(0, 2, 1, 3).reshape(inputs * channels, outputs * features)
+    return (x.reshape(batch, -1) @ matrix).reshape(batch, *out_size, features)
 
 
 def _pad(x: Array, padding: Padding) -> Array:
@@ -204,8 +234,20 @@ def kernel_gradient(
     def product(part: Array) -> Array:
         over = tuple(range(dy.ndim - 1))
         kind = jnp.promote_types(dy.dtype, jnp.float32)  # bfloat16 sums are kept in float32
-        return lax.dot_general(part, dy, ((over, over), ((), ())), preferred_element_type=kind)
+        dot = partial(
+            lax.dot_general,
+            dimension_numbers=((over, over), ((), ())),
+            preferred_element_type=kind,
+        )
+        # XLA's CPU backend transposes the left operand: let that be the smaller one.
+        return dot(part, dy) if part.shape[-1] < dy.shape[-1] else dot(dy, part).T
 
+    if len(taps) == 3 and taps[0] == 1 and strides[0] == 1 and padding[0] == (0, 0):
+        frames = (a.reshape(-1, *a.shape[2:]) for a in (x, dy))
+        return kernel_gradient(*frames, shape[1:], strides[1:], padding[1:])[None]
+    if len(taps) == 2 and x.shape[1] * x.shape[2] <= taps[0] * taps[1]:
+        kernel = jnp.zeros(shape, x.dtype)
+        return jax.vjp(lambda k: _every_pair(x, k, strides, padding), kernel)[1](dy)[0]
     if tuple(taps) == strides and all(pair == (0, 0) for pair in padding):
         return product(_patches(x, strides)).reshape(shape)
     x = _pad(x, padding)
