@@ -50,13 +50,14 @@ def _batch_norm(name: str, replicas: int, dtype: Any) -> BatchNorm:
 
 
 class UnbiasedLayerNorm(nn.Module):
-    """scale * (x - mean) / (std + eps) + bias over the last axis, std with n - 1."""
+    """scale * (x - mean) / (std + eps) + bias over the last axis, std with n - 1; float32."""
 
     epsilon: float = 1e-6
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
         dim = x.shape[-1]
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         scale = self.param("scale", nn.initializers.ones, (dim,))
         bias = self.param("bias", nn.initializers.zeros, (dim,))
         centred = x - x.mean(axis=-1, keepdims=True)
@@ -153,7 +154,8 @@ class EncoderLayer(nn.Module):
         query, key, value = causal("query"), causal("key"), causal("value")
         per_head = (batch, self.heads, dim // self.heads, tokens)
         scores = jnp.einsum("bhdn,bhdm->bhnm", query.reshape(per_head), key.reshape(per_head))
-        attention = nn.softmax(scores / math.sqrt(per_head[2]), axis=-1)
+        scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+        attention = nn.softmax(scores / math.sqrt(per_head[2]), axis=-1).astype(value.dtype)
         mixed = jnp.einsum("bhnm,bhdm->bhdn", dropout(attention), value.reshape(per_head))
         # From here on the model dimension is last: [batch, tokens, dim].
         mixed = mixed.reshape(batch, dim, tokens).swapaxes(1, 2)
