@@ -137,9 +137,10 @@ class Sacd(Objective):
                     f"batch size {data_spec.batch_size} is not a multiple of the graph's "
                     f"group_size {self.group_size}"
                 )
+            network = jax.jit(self._network().init)
             group = jnp.zeros((1, self.group_size, dim))
-            params["student_graph"] = self._network().init(rng_student, group)["params"]
-            params["teacher_graph"] = self._network().init(rng_teacher, group)["params"]
+            params["student_graph"] = network(rng_student, group)["params"]
+            params["teacher_graph"] = network(rng_teacher, group)["params"]
             # Random: equal nodes give a zero graph vector, whose norm has no gradient.
             shape = (self.group_size, teacher_spec.embedding_dim)
             buffers["previous_group"] = jax.random.normal(rng_group, shape)
@@ -214,35 +215,23 @@ class Sacd(Objective):
     ) -> Terms:
         """L_D of the batch's groups. A group needs two clips with a stage to count."""
         network = self._network()
-        shape = (-1, self.group_size)
-        members = mask.reshape(shape)
-        student_graphs = network.apply(
-            {"params": params["student_graph"]}, video.reshape(*shape, video.shape[1]), members
-        )
-        teacher_graphs = network.apply(
-            {"params": params["teacher_graph"]}, eeg.reshape(*shape, eeg.shape[1]), members
-        )
-        present = members.sum(axis=1) > 1
-        candidates = teacher_graphs
-        own = jnp.eye(len(present), dtype=bool)
-        negative = present[:, None] & present & ~own
-        if self.ld_negatives in ("previous", "none"):
-            negative = jnp.zeros_like(negative)
+        members = mask.reshape(-1, self.group_size)
+        groups, teacher_members = len(members), members
+        video = video.reshape(*members.shape, -1)
+        eeg = eeg.reshape(*members.shape, -1)
         if self.ld_negatives in ("groups_and_previous", "previous"):
-            # An application of its own, so that the batch's groups stay on their devices.
-            previous_mask = buffers["previous_mask"]
-            is_there = previous_mask.sum() > 1
-            # A group that is not there yet is computed as if complete: no empty sums, no NaN.
-            members = previous_mask | ~is_there
-            previous = network.apply(
-                {"params": params["teacher_graph"]},
-                project_teacher(params, buffers["previous_group"])[None],
-                members[None],
-            )
-            candidates = jnp.concatenate([candidates, previous])
-            negative = jnp.concatenate([negative, (present & is_there)[:, None]], axis=1)
-        positive = jnp.eye(len(present), candidates.shape[0], dtype=bool) & present[:, None]
-        distance = graph_distances(student_graphs, candidates, self.ld_norm)
+            previous = project_teacher(params, buffers["previous_group"])
+            eeg = jnp.concatenate([eeg, previous[None]])
+            teacher_members = jnp.concatenate([members, buffers["previous_mask"][None]])
+        student_graphs = network.apply({"params": params["student_graph"]}, video, members)
+        teacher_graphs = network.apply({"params": params["teacher_graph"]}, eeg, teacher_members)
+
+        present = (members.sum(axis=1) > 1)[:, None] & (teacher_members.sum(axis=1) > 1)
+        own = jnp.eye(*present.shape, dtype=bool)
+        positive, negative = present & own, present & ~own
+        if self.ld_negatives in ("previous", "none"):
+            negative &= jnp.arange(present.shape[1]) >= groups
+        distance = graph_distances(student_graphs, teacher_graphs, self.ld_norm)
         return {
             "graph": pair_loss(
                 distance,
