@@ -3,14 +3,12 @@
 Values follow the reference repositories; epsilons are theirs. Everything is float32 inside.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-
-from input_pipeline.errors import UserError
 
 JsdVariant = Literal["js", "jeffreys"]
 
@@ -69,7 +67,7 @@ def cross_entropy(
     logits: Float[Array, "batch classes"],
     labels: Int[Array, " batch"],
     mask: Bool[Array, " batch"] | None = None,
-    class_weights: Float[Array, " classes"] | None = None,
+    class_weights: Sequence[float] | Float[Array, " classes"] | None = None,
 ) -> Float[Array, ""]:
     """Cross-entropy, averaged as PyTorch does: sum of w_y * loss over sum of w_y.
 
@@ -86,25 +84,6 @@ def cross_entropy(
     weight = jnp.where(known, weight, 0.0)
     total = weight.sum()
     return jnp.sum(jnp.where(known, weight * loss, 0.0)) / jnp.where(total > 0, total, 1.0)
-
-
-def class_aware_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
-    """AttnSleep's class weights from the class counts of the training data (utils/util.py).
-
-    round(max(ln(mu_k N / n_k), 1) mu_k, 2) with mu = (1.5, 2, 1.5, 1, 1.5) / 5 for
-    W, N1, N2, N3, REM. A class that is absent counts as one clip.
-
-    Raises:
-        UserError: not five classes.
-    """
-    if len(counts) != 5:
-        raise UserError(
-            f"class-aware weights are given for 5 sleep stages, the data has {len(counts)} classes"
-        )
-    mu = np.array([1.5, 2.0, 1.5, 1.0, 1.5]) / 5
-    counts = np.maximum(np.asarray(counts, np.float64), 1)
-    score = np.log(mu * counts.sum() / counts)
-    return np.round(np.maximum(score, 1.0) * mu, 2).astype(np.float32)
 
 
 def jsd(

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from input_pipeline.errors import UserError
 from sacd_jax.objectives import losses
 from tests.objectives.vectors import EVERY, STUDENT, STUDENT_LOGITS, TEACHER_LOGITS
 
@@ -31,24 +30,6 @@ def test_cross_entropy_without_a_row():
     value, grad = jax.value_and_grad(losses.cross_entropy)(STUDENT_LOGITS, jnp.full(6, -1))
     assert value == 0
     np.testing.assert_array_equal(grad, 0)
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [
-        ((55878, 5909, 40522, 20237, 12290), (0.30, 0.88, 0.30, 0.20, 0.36)),
-        ((8285, 2804, 17799, 5703, 7717), (0.30, 0.72, 0.30, 0.20, 0.30)),
-        ((65951, 21522, 69132, 13039, 25835), (0.30, 0.52, 0.30, 0.22, 0.30)),
-        ((46319, 10304, 142125, 60153, 65953), (0.30, 1.01, 0.30, 0.20, 0.30)),
-    ],
-)
-def test_class_aware_weights_golden(counts, expected):
-    np.testing.assert_allclose(losses.class_aware_weights(np.array(counts)), expected, atol=1e-6)
-
-
-def test_class_aware_weights_are_for_sleep():
-    with pytest.raises(UserError, match="the data has 51 classes"):
-        losses.class_aware_weights(np.ones(51, int))
 
 
 @pytest.mark.parametrize(("variant", "expected"), [("js", 0.20211030), ("jeffreys", 0.99759531)])
