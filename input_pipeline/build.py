@@ -13,7 +13,7 @@ from input_pipeline.splits import MODES, SPLITS, SplitSettings
 _EXAMPLES = """examples:
   python -m input_pipeline.build --dataset s3ve --manifest nights.csv --out data
   python -m input_pipeline.build --dataset simulated --nights 24 --hours 1 \\
-      --height 48 --width 64 --test-fraction 0.34 --out data
+      --height 48 --width 64 --test-fraction 0.33 --out data
 
 The folder that is printed at the end goes into a configuration as the data directory. A build that
 was broken off goes on with the nights that it had done; one that is there already is not built

@@ -3,9 +3,10 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 SINGLE_THREADED = {
@@ -27,7 +28,8 @@ def parallel_map(
     """Calls `function` on every item in `jobs` processes; yields (position, result) as they end.
 
     Fresh interpreters are spawned, so `function` must be importable and must not need JAX.
-    The first error ends the pool and is raised. With one job it runs in this process.
+    The first error ends the pool at once (what its workers were writing stays unfinished) and is
+    raised; so does closing the generator. With one job it runs in this process.
     """
     jobs = min(jobs or cores(), max(len(items), 1))
     if jobs == 1:
@@ -37,13 +39,18 @@ def parallel_map(
     before = {key: os.environ.get(key) for key in SINGLE_THREADED}
     os.environ.update(SINGLE_THREADED)  # spawned workers read it when they import NumPy
     try:
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
+        ) as pool:
             futures = {pool.submit(function, item): position for position, item in enumerate(items)}
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                # Nobody waits for the rest: a night may take minutes.
+                for process in list(pool._processes.values()):
+                    process.terminate()
+                pool.shutdown(cancel_futures=True)
                 raise
     finally:
         for key, value in before.items():
@@ -51,6 +58,18 @@ def parallel_map(
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+def _end_with_parent() -> None:
+    """Lets a worker end when its parent is killed; on its own it would wait for work for ever."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def start_module(

@@ -1,11 +1,33 @@
 """Which stored frames of a clip a network sees."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
 
 from input_pipeline.errors import UserError
+
+
+@functools.lru_cache(maxsize=8)  # asked for with every clip
+def _stored_lags(
+    sampling: "Sampling", stored: int, frame_rate: float
+) -> tuple[Int[np.ndarray, " lags"], int]:
+    """Lags in stored frames, and how many stored frames a moment may begin at."""
+    moments, lags_s = sampling.moments, sampling.lags_s
+    lags = np.floor(np.asarray(lags_s) * frame_rate + 0.5).astype(np.int64)
+    span = stored - int(lags[-1])
+    if len(set(lags.tolist())) != len(lags):
+        raise UserError(
+            f"lags_s {lags_s}: two lags meet in one stored frame at {frame_rate:g} frames "
+            "a second; expected lags further apart, or data built with a higher frame_rate"
+        )
+    if span < moments:
+        raise UserError(
+            f"moments {moments} with lags up to {lags_s[-1]:g} s: a clip stores "
+            f"{stored} frames at {frame_rate:g} a second; expected at most {max(span, 0)}"
+        )
+    return lags, span
 
 
 @dataclass(frozen=True)
@@ -37,29 +59,13 @@ class Sampling:
         """Frames a clip yields: moments times lags."""
         return self.moments * len(self.lags_s)
 
-    def _lags(self, stored: int, frame_rate: float) -> tuple[Int[np.ndarray, " lags"], int]:
-        """Lags in stored frames, and how many stored frames a moment may begin at."""
-        lags = np.floor(np.asarray(self.lags_s) * frame_rate + 0.5).astype(np.int64)
-        span = stored - int(lags[-1])
-        if len(set(lags.tolist())) != len(lags):
-            raise UserError(
-                f"lags_s {self.lags_s}: two lags meet in one stored frame at {frame_rate:g} frames "
-                "a second; expected lags further apart, or data built with a higher frame_rate"
-            )
-        if span < self.moments:
-            raise UserError(
-                f"moments {self.moments} with lags up to {self.lags_s[-1]:g} s: a clip stores "
-                f"{stored} frames at {frame_rate:g} a second; expected at most {max(span, 0)}"
-            )
-        return lags, span
-
     def check(self, stored: int, frame_rate: float) -> None:
         """Refuses what clips of `stored` frames cannot give.
 
         Raises:
             UserError: more moments than frames, or lags finer than the stored frames.
         """
-        self._lags(stored, frame_rate)
+        _stored_lags(self, stored, frame_rate)
 
     def indices(
         self, stored: int, frame_rate: float, offset: float = 0.5
@@ -72,7 +78,7 @@ class Sampling:
             frame_rate: stored frames a second.
             offset: place within each moment's part of the clip, 0 to < 1.
         """
-        lags, span = self._lags(stored, frame_rate)
+        lags, span = _stored_lags(self, stored, frame_rate)
         moments = np.floor((np.arange(self.moments) + offset) * (span / self.moments)).astype(
             np.int64
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from input_pipeline.datasets import simulated
 from input_pipeline.datasets.decode import DecodedNight, decode_nights
 from input_pipeline.datasets.folder import (
     INFO_FILE,
@@ -81,9 +82,7 @@ def _build(
     for left in (root, store):
         remove_unfinished(left)
     if settings.simulated:
-        from input_pipeline.datasets.simulated import simulated_nights
-
-        nights = _sorted(simulated_nights(settings, root, jobs))
+        nights = _sorted(simulated.simulated_nights(settings, root, jobs))
     split = split or make_splits(nights, **vars(settings.split))
     for note in split.notes:
         print(f"split: {note}", file=sys.stderr, flush=True)
@@ -141,8 +140,7 @@ def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> No
     """Writes the TFDS part of a dataset directly into `folder`."""
     import tensorflow_datasets as tfds  # slow to import, and only building needs it
 
-    from input_pipeline.datasets.s3ve import Piece, S3ve
-    from input_pipeline.datasets.simulated import Simulated
+    from input_pipeline.datasets.s3ve import Piece, S3ve, Simulated
 
     tfds.disable_progress_bar()
     parts = {part: [Piece(*piece) for piece in pieces] for part, pieces in chosen.items()}

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_csv, write_json
+from input_pipeline.stages import STAGES
 
 INFO_FILE = "dataset.json"
 SPLITS_FILE = "splits.json"
@@ -90,6 +91,11 @@ class DatasetInfo:
     samples: int
     counts: dict[str, dict[str, Any]]
     """Split -> numbers of subjects, nights, clips, and clips of each stage."""
+    classes: tuple[str, ...] = STAGES
+    """Names of the labels in their order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))  # JSON gives a list
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:

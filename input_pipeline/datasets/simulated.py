@@ -1,18 +1,10 @@
-"""The dataset `simulated`: the builder of `s3ve`, fed by the simulator."""
+"""The nights of the dataset `simulated`, which the builder of `s3ve` reads like any others."""
 
 from pathlib import Path
 
-from input_pipeline.datasets.s3ve import S3ve
 from input_pipeline.datasets.settings import DatasetSettings
 from input_pipeline.fingerprints import fingerprint
 from input_pipeline.night import Night
-
-
-class Simulated(S3ve, skip_registration=True):
-    """Clips of simulated nights, read back from EDF+ and MP4 like those of a hospital.
-
-    A test bed: figures on it are no clinical results.
-    """
 
 
 def nights_folder(settings: DatasetSettings, root: Path) -> Path:

@@ -69,7 +69,7 @@ def test_neighbours_hold_every_clip_that_has_enough_of_them(table, length):
 def check_lanes(
     table: ClipTable, schedule: SequenceSchedule, lanes: int, steps: int
 ) -> list[np.ndarray]:
-    """Each lane must read unbroken pieces to their end; returns the pieces in order of their end."""
+    """Each lane must read unbroken pieces to their end; returns pieces in order of their end."""
     pieces = []
     for lane in range(lanes):
         piece: list[int] = []

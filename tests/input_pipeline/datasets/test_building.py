@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from input_pipeline.datasets import ClipTable, DatasetSettings, decode, prepare, simulated
@@ -20,7 +21,15 @@ from input_pipeline.night import write_manifest
 from input_pipeline.source import open_split
 from input_pipeline.splits import SPLITS, SplitSettings, read_splits
 
-from ..fake_nights import AHIS, SETTINGS, clip_indices, fake_clips, fake_manifest, fake_night
+from ..fake_nights import (
+    AHIS,
+    SETTINGS,
+    clip_indices,
+    fake_clip,
+    fake_clips,
+    fake_manifest,
+    fake_night,
+)
 
 
 @pytest.fixture
@@ -341,3 +350,16 @@ def test_tensorflow_is_not_needed(tmp_path, root):
     )
     command = [sys.executable, "-c", code, str(manifest), str(tmp_path / "data"), "never"]
     subprocess.run(command, cwd=root, check=True, timeout=120)
+
+
+def test_records_keep_their_order_over_several_shards(tmp_path, monkeypatch, decoded):
+    monkeypatch.setattr("input_pipeline.datasets.s3ve.SHARD_BYTES", 300_000)
+    manifest, _ = fake_manifest(tmp_path, 12)
+    folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert len(list(folder.glob("*-train.array_record-*"))) == 3  # 15 kB a clip
+    fast, official = open_split(folder, "train"), open_split(folder, "train", reader="tfds")
+    for row, (one, other) in enumerate(zip(fast, official, strict=True)):
+        table = fast.table
+        made = fake_clip(str(table.night_id[row]), int(table.clip_index[row]))
+        for clip in (one, other):
+            np.testing.assert_array_equal(clip["eeg"], made["eeg"])
