@@ -124,7 +124,7 @@ if ! usable; then
 fi
 
 begin
-echo "set-up: installing the packages of requirements.txt (some 400 MB to load, 1.5 GB on disk; a few minutes)"
+echo "set-up: installing the packages of requirements.txt (350 MB to load, 1.4 GB on disk; a few minutes)"
 # What is built from source is built by this locked setuptools, not by whatever is newest.
 locked setuptools | install --require-hashes --requirement /dev/stdin
 install --require-hashes --requirement requirements.txt
