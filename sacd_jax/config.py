@@ -74,7 +74,11 @@ class AugmentConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training: what learns, from what, how, for how long."""
+    """One training: what learns, from what, how, for how long.
+
+    `teacher_cache` runs the frozen teacher over the split once and reads what it said from then on
+    (`sacd_jax.cache_teacher`).
+    """
 
     task: str
     student: EncoderConfig
@@ -89,6 +93,7 @@ class RunConfig:
     group_size: int = 16
     passes: float = 80.0
     class_weights: str = "none"
+    teacher_cache: bool = False
     key_encoder_decay: float = 0.999
     select: str = "best"
     evaluate_every_passes: float = 1.0
@@ -196,6 +201,10 @@ def check(run: RunConfig, where: str) -> RunConfig:
     refuse(distill and run.teacher is None, "teacher is not set, expected for task 'distill'")
     refuse(distill and run.objective is None, "objective is not set, expected for task 'distill'")
     refuse(not distill and run.objective is not None, "objective is set, but task is 'classify'")
+    refuse(
+        run.teacher_cache and not distill,
+        f"teacher_cache is set, but task {run.task!r} has no frozen teacher",
+    )
     refuse(run.batch_size < 1, f"batch_size is {run.batch_size}, expected at least 1")
     refuse(run.passes <= 0, f"passes is {run.passes}, expected more than 0")
     refuse(run.select not in ("best", "last"), f"select is {run.select!r}, expected best or last")

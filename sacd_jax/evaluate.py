@@ -1,9 +1,11 @@
 """Predictions of a finished run on a split: metrics by subject, and the report of an experiment."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import flax.linen as nn
@@ -15,7 +17,7 @@ from input_pipeline.datasets.folder import read_info
 from input_pipeline.datasets.simulated import nights_folder
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file, write_json
-from input_pipeline.loader import eval_batches
+from input_pipeline.loader import Batches, eval_batches, sequences
 from input_pipeline.simulation.ceiling import ceiling
 from input_pipeline.source import ClipSource, open_split
 from input_pipeline.splits import SPLITS
@@ -23,7 +25,7 @@ from sacd_jax import config as configs
 from sacd_jax import metrics, model_file, models, parallel, run_folder
 from sacd_jax.augment import centred
 from sacd_jax.config import RunConfig
-from sacd_jax.models.encoder import Batch, forward
+from sacd_jax.models.encoder import Batch, EncoderOutput, forward
 from sacd_jax.report import comparison
 from sacd_jax.tasks.losses import predictions_of
 from sacd_jax.train_state import Tree
@@ -32,52 +34,96 @@ EXPERIMENT = "experiment.json"
 EXAMPLE = "python -m sacd_jax.evaluate --workdir runs/demo/sacd --split test"
 
 
+SEQUENCE_LENGTH = 25
+"""Clips a network with a state is shown at a time (DeepSleepNet's own)."""
+
+Keep = Callable[[EncoderOutput, Batch], Mapping[str, jax.Array]]
+
+
 class Evaluator:
-    """One network, compiled once; called after every pass and on other splits."""
+    """One network, compiled once; called after every pass and on other splits.
+
+    A network with a state (DeepSleepNet) goes through each night in order.
+    """
 
     def __init__(
         self,
         encoder: nn.Module,
         run: RunConfig,
         mesh: jax.sharding.Mesh,
+        keep: Keep = predictions_of,
     ):
-        """`run.eval_batch_size` is rounded up to a multiple of the mesh's devices."""
+        """
+        Args:
+            encoder: the network.
+            run: how clips are read; `eval_batch_size` is rounded up to a multiple of the devices.
+            mesh: where it computes.
+            keep: what of a batch is kept; must hold `index` and `mask`.
+        """
         self._mesh, self._encoder = mesh, encoder
-        self._batch_size = -(-run.eval_batch_size // mesh.size) * mesh.size
         self._sampling = run.sampling
+        self._has_state = "carry" in getattr(encoder, "optional_keys", ())
+        rows = run.eval_batch_size // SEQUENCE_LENGTH if self._has_state else run.eval_batch_size
+        self._batch_size = max(1, -(-rows // mesh.size)) * mesh.size
 
-        def step(variables: Tree, batch: Batch) -> dict[str, jax.Array]:
+        def step(variables: Tree, batch: Batch, carry: Tree) -> tuple[Mapping, Tree]:
             batch = centred(batch, run.augment)
+            if carry is not None:
+                batch = {**batch, "carry": carry}
             output, _ = forward(encoder, variables, batch, train=False)
-            return predictions_of(output, batch)
+            rows = {name: batch[name].reshape(-1) for name in ("stage", "index", "mask")}
+            return keep(output, rows), output.extras.get("carry")
 
-        self._step = jax.jit(step, out_shardings=parallel.replicated(mesh))
+        shardings = (parallel.replicated(mesh), parallel.sharded(mesh))
+        self._step = jax.jit(step, out_shardings=shardings)
 
     def __call__(self, variables: Tree, source: ClipSource) -> dict[str, np.ndarray]:
         """logits f32[N,C], embedding f32[N,D], stage i32[N], index i32[N], ordered by index."""
-        batches = eval_batches(
-            source,
-            batch_size=self._batch_size,
-            sampling=self._sampling,
-            keys=self._encoder.input_keys,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            to_device=parallel.to_device(self._mesh),
-        )
-        parts = []
-        try:
-            pending = None
-            for batch in batches:  # one batch behind, so that the device never waits for the host
-                if pending is not None:
-                    parts.append(jax.device_get(pending))
-                pending = self._step(variables, batch)
-            parts.append(jax.device_get(pending))
-        finally:
-            batches.close()
+        parts = list(self.batches(variables, source))
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        mask = joined.pop("mask")
-        order = np.argsort(joined["index"][mask], kind="stable")
-        return {key: value[mask][order] for key, value in joined.items()}
+        order = np.argsort(joined["index"], kind="stable")
+        return {key: value[order] for key, value in joined.items()}
+
+    def batches(self, variables: Tree, source: ClipSource) -> Iterator[dict[str, np.ndarray]]:
+        """What is kept of each batch, without padding; rows are named by their `index`."""
+        with contextlib.closing(self._open(source)) as batches:
+            carry, pending = self._first_carry(), None
+            for batch in batches:  # one batch behind, so that the device never waits for the host
+                kept, carry = self._step(variables, batch, carry)
+                if pending is not None:
+                    yield _without_padding(pending)
+                pending = kept
+            if pending is not None:
+                yield _without_padding(pending)
+
+    def _open(self, source: ClipSource) -> Batches:
+        common = {
+            "batch_size": self._batch_size,
+            "sampling": self._sampling,
+            "keys": self._encoder.input_keys,
+            "process_index": jax.process_index(),
+            "process_count": jax.process_count(),
+            "to_device": parallel.to_device(self._mesh),
+        }
+        if self._has_state:
+            return sequences(source, SEQUENCE_LENGTH, seed=None, **common)
+        return eval_batches(source, **common)
+
+    def _first_carry(self) -> Tree:
+        if not self._has_state:
+            return None
+        zeros = jax.jit(
+            self._encoder.initial_carry,
+            static_argnums=0,
+            out_shardings=parallel.sharded(self._mesh),
+        )
+        return zeros(self._batch_size)
+
+
+def _without_padding(kept: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+    host = dict(jax.device_get(kept))
+    mask = host.pop("mask")
+    return {key: value[mask] for key, value in host.items()}
 
 
 def figures(predictions: dict[str, np.ndarray]) -> metrics.Metrics:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from tensorboardX import SummaryWriter
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
-from input_pipeline.stages import STAGES
 from sacd_jax.metrics import Metrics
 
 FILE_NAME = "metrics.jsonl"
@@ -47,9 +46,11 @@ class MetricsLog:
                 if name != "step" and isinstance(value, int | float):
                     self._board.add_scalar(f"{split}/{name}", value, step)
 
-    def write_figures(self, split: str, step: int, measured: Metrics) -> None:
-        """Logs accuracy, macro F1, kappa and the recall of each stage."""
-        recalls = dict(zip((f"recall_{name}" for name in STAGES), measured["recall"], strict=True))
+    def write_figures(
+        self, split: str, step: int, measured: Metrics, classes: Sequence[str]
+    ) -> None:
+        """Logs accuracy, macro F1, kappa and the recall of each of the named classes."""
+        recalls = dict(zip((f"recall_{name}" for name in classes), measured["recall"], strict=True))
         pooled = {name: measured[name] for name in ("accuracy", "macro_f1", "kappa")}
         self.write(split, step, {**pooled, **recalls})
 

@@ -16,8 +16,8 @@ from input_pipeline.errors import UserError
 from input_pipeline.loader import train_batches
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
+from sacd_jax import cache_teacher, model_file, parallel, run_folder
 from sacd_jax import config as configs
-from sacd_jax import model_file, parallel, run_folder
 from sacd_jax.checkpoint import Checkpoints
 from sacd_jax.config import RunConfig
 from sacd_jax.evaluate import (
@@ -81,7 +81,8 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
 
     # Networks, task and state
-    task = create(run, source, mesh, total_steps, siblings=workdir.parent)
+    stored = cache_teacher.outputs(run, source, mesh, workdir.parent) if run.teacher_cache else None
+    task = create(run, source, mesh, total_steps, workdir.parent, stored)
     train_step = jax.jit(task.train_step, donate_argnums=0)
     evaluate = Evaluator(task.student, run, mesh)
     state = task.init(run.seed)
@@ -106,6 +107,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         batch_mode=run.batch_mode,
         group_size=run.group_size,
         to_device=parallel.to_device(mesh),
+        extra=stored,
     )
     progress = Progress(
         f"train {workdir.name}",
@@ -138,7 +140,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
                 with watch.pause():
                     window.check()
                     measured = figures(evaluate(state.student(), validation))
-                    log.write_figures("validation", step, measured)
+                    log.write_figures("validation", step, measured, source.info.classes)
                     if measured["accuracy"] > best or run.select == "last":
                         best = measured["accuracy"]
                         model_file.save(workdir / "model", task.model(state.student()))

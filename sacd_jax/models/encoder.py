@@ -108,11 +108,15 @@ def output_spec(encoder: nn.Module, batch: Batch) -> EncoderSpec:
         output, _ = encoder.init_with_output(rngs, batch, train=False)
         return output
 
-    shapes = jax.eval_shape(run, {key: batch[key] for key in encoder.input_keys})
+    return spec_of(jax.eval_shape(run, {key: batch[key] for key in encoder.input_keys}))
+
+
+def spec_of(output: EncoderOutput) -> EncoderSpec:
+    """Sizes of an output (of arrays or shapes)."""
     return EncoderSpec(
-        embedding_dim=shapes.embedding.shape[-1],
-        num_classes=shapes.logits.shape[-1],
-        stage_dims=tuple(stage.shape[-1] for stage in shapes.stages),
+        embedding_dim=output.embedding.shape[-1],
+        num_classes=output.logits.shape[-1],
+        stage_dims=tuple(stage.shape[-1] for stage in output.stages),
     )
 
 

@@ -1,10 +1,14 @@
 """Learning stages from labels and a frozen teacher that sees another modality (Eq. 5)."""
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import flax.linen as nn
 import jax
 import optax
+from jaxtyping import Array
 
 from sacd_jax import train_state
 from sacd_jax.augment import augment
@@ -21,7 +25,8 @@ class Distill:
     """What a step of this task needs beside state and batch; nothing of it changes."""
 
     student: nn.Module
-    teacher: nn.Module
+    teacher: nn.Module | None
+    """None: its stored outputs come with the batch."""
     objective: Objective
     weights: dict[str, float]
     optimizer: optax.GradientTransformation
@@ -50,12 +55,23 @@ def init(
     )
 
 
+def as_stored(output: EncoderOutput) -> dict[str, Array]:
+    """A teacher's output by the names it has in a cache and in a batch."""
+    stages = {f"teacher_stage_{i}": stage for i, stage in enumerate(output.stages)}
+    return {"teacher_embedding": output.embedding, "teacher_logits": output.logits, **stages}
+
+
+def from_stored(arrays: Mapping[str, Any]) -> EncoderOutput:
+    """The output that `as_stored` took apart; `arrays` may hold other entries too."""
+    names = (f"teacher_stage_{i}" for i in itertools.count())
+    stages = tuple(arrays[name] for name in itertools.takewhile(arrays.__contains__, names))
+    return EncoderOutput(arrays["teacher_embedding"], arrays["teacher_logits"], stages)
+
+
 def teacher_output(task: Distill, state: TrainState, batch: Batch) -> EncoderOutput:
-    """The frozen teacher's word on the batch: from its network, or from the teacher cache."""
-    if "teacher_embedding" in batch:
-        return EncoderOutput(
-            batch["teacher_embedding"], batch["teacher_logits"], batch.get("teacher_stages", ())
-        )
+    """The frozen teacher's output: stored with the batch, or computed from its input."""
+    if task.teacher is None:
+        return from_stored(batch)
     output, _ = forward(task.teacher, state.teacher, batch, train=False)
     return jax.lax.stop_gradient(output)
 
