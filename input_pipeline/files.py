@@ -54,9 +54,9 @@ def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_unfinished(folder: str | os.PathLike) -> None:
-    """Deletes what killed processes left beside their targets in `folder`."""
-    for left in Path(folder).glob(".unfinished-*"):
+def remove_unfinished(folder: str | os.PathLike, names: str = "*") -> None:
+    """Deletes what killed processes left beside their targets in `folder`; `names` is a pattern."""
+    for left in Path(folder).glob(f".unfinished-*-{names}"):
         shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 

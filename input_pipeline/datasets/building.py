@@ -79,8 +79,8 @@ def _build(
     jobs: int | None,
 ) -> None:
     store = root / ".decoded"
-    for left in (root, store):
-        remove_unfinished(left)
+    remove_unfinished(root, f"{settings.name}-*")
+    remove_unfinished(store)
     if settings.simulated:
         nights = _sorted(simulated.simulated_nights(settings, root, jobs))
     split = split or make_splits(nights, **vars(settings.split))

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from input_pipeline.datasets import ClipTable, DatasetSettings, decode, prepare, simulated
+from input_pipeline.datasets import ClipTable, DatasetSettings, building, decode, prepare, simulated
 from input_pipeline.errors import UserError
 from input_pipeline.night import write_manifest
 from input_pipeline.source import open_split
@@ -172,6 +172,29 @@ def test_nights_that_fail_are_all_named_and_the_others_kept(tmp_path, monkeypatc
     assert len(decoded) == 9
     prepare(settings_of(manifest), tmp_path / "data", jobs=1)
     assert len(decoded) == 9
+
+
+def test_nights_decoded_otherwise_are_not_taken(tmp_path, monkeypatch, decoded):
+    """A build that failed left nights behind; one has a new recording, then all another size."""
+    manifest, nights = fake_manifest(tmp_path, 12)
+    with pytest.raises(UserError, match="no part of the split"):
+        value = {"settings": {}, "train": ["s01"], "validation": ["s02"], "test": ["s00"]}
+        (tmp_path / "mine.json").write_text(json.dumps(value))
+        settings = settings_of(manifest, split_file=tmp_path / "mine.json")
+        prepare(settings, tmp_path / "data", jobs=1)
+    assert len(decoded) == 12
+    nights[5].psg.write_bytes(b"another recording")
+    settings = settings_of(manifest)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(building, "_write_shards", _interrupt)
+        prepare(settings, tmp_path / "data", jobs=1)
+    assert decoded[12:] == ["n05"]
+    prepare(replace(settings, clips=replace(SETTINGS, width=8)), tmp_path / "data", jobs=1)
+    assert len(decoded) == 12 + 1 + 12
+
+
+def _interrupt(*arguments) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_bug_in_a_night_keeps_its_traceback_and_names_the_night(tmp_path, monkeypatch):
