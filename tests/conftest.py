@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 # Before anything imports JAX. The numbers in the tests are a CPU's in float32.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# A busy machine is no error: examples may take as long as they take.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # Grain reads absl flags even where no command has parsed any.
 flags.FLAGS.mark_as_parsed()
