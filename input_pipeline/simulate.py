@@ -56,20 +56,35 @@ def main(argv: list[str] | None = None) -> None:
         )
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
     parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="also draw the first night into this file"
+        "--figure", type=Path, metavar="FILE", help="also draw a night into this file"
+    )
+    parser.add_argument(
+        "--night", metavar="ID", help="night of the figure (default: the one with most stages)"
+    )
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="also measure with plain classifiers what EEG, pixels and hidden signals tell",
     )
     arguments = vars(parser.parse_args(argv))
-    out, jobs, figure = (arguments.pop(name) for name in ("out", "jobs", "figure"))
+    out, jobs, figure, drawn, measured = (
+        arguments.pop(name) for name in ("out", "jobs", "figure", "night", "measure")
+    )
     if jobs is not None and jobs < 1:
         parser.error("--jobs: expected 1 or more")
     settings = SimulationSettings(**arguments)
     nights = simulate_nights(settings, out, jobs)
     print(f"{len(nights)} simulated recordings in {out}; their manifest is {out / 'nights.csv'}")
     if figure is not None:
-        from input_pipeline.simulation.figure import draw_night
+        from input_pipeline.simulation.figure import choose_night, draw_night
 
-        draw_night(settings, out, figure)
-        print(f"figure of {nights[0].night_id} in {figure}")
+        night = choose_night(nights, out, drawn)
+        draw_night(settings, night, out, figure)
+        print(f"figure of {night.night_id} in {figure}")
+    if measured:
+        from input_pipeline.simulation.measure import as_markdown, measure
+
+        print(as_markdown(measure(settings, out)))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ _SPINDLES = (0.0, 0.15, 3.2, 0.9, 0.05)
 _K_COMPLEXES = (0.0, 0.05, 1.7, 0.5, 0.0)
 _VERTEX_WAVES = (0.0, 2.2, 0.3, 0.0, 0.0)
 _SAWTOOTH_RUNS = (0.0, 0.05, 0.0, 0.0, 1.0)
-_ALPHA_RMS = 9.0
+_ALPHA_RMS = 8.0
 
 
 def _band_shapes(frequency: Float[np.ndarray, " freqs"]) -> Float[np.ndarray, "bands freqs"]:
@@ -119,7 +119,7 @@ def _alpha(
     samples = clips * int(CLIP_SECONDS) * rate
     # Eyes closed: alpha in more than half of the clip. Eyes open: little, also when wide awake.
     open_eyes = rng.random(clips) < 0.5 * difficulty
-    cover = np.array((0.75, 0.20, 0.02, 0.01, 0.06))[stages]
+    cover = np.array((0.75, 0.13, 0.02, 0.01, 0.05))[stages]
     cover = np.where((stages == W) & open_eyes, 0.2, cover)
     cover = np.clip(cover * np.exp(difficulty * rng.normal(size=clips)), 0, 0.97)
     on = gate(rng, held(cover, samples, rate), rate, seconds=2.5)

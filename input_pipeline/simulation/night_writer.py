@@ -7,6 +7,7 @@ import numpy as np
 
 from input_pipeline.files import whole_file, whole_folder, write_csv
 from input_pipeline.night import Night
+from input_pipeline.simulation.eeg import CHANNELS
 from input_pipeline.simulation.psg import Channel, simulate_psg
 from input_pipeline.simulation.recording import Recording, hidden_signals, truth
 from input_pipeline.simulation.respiration import KINDS
@@ -33,6 +34,7 @@ def describe(recording: Recording, folder: Path) -> Night:
         video=home / _VIDEO,
         psg=home / _PSG,
         hypnogram=home / hypnogram if hypnogram else None,
+        psg_channel=CHANNELS[0],
         ahi=recording.ahi,
         age=subject.age,
         sex=subject.sex,

@@ -39,7 +39,7 @@ class SimulationSettings:
     """Spread of EEG band powers and graphoelements between subjects and clips; 0 is a textbook."""
     label_noise: float = 0.6
     """How often the scorer disagrees with the truth, in units of two human scorers (kappa .76)."""
-    video_spread: float = 0.8
+    video_spread: float = 0.6
     """Spread of breathing and movement between subjects and clips; 0 gives the stages away."""
     wake_hours: float = 0.0
     """Wake added after the night's last sleep; hospitals that record 10 h have 2 to 3 of them."""

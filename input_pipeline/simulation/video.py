@@ -117,9 +117,10 @@ class _Shown:
         self, number: int, time: np.ndarray, chest: np.ndarray, abdomen: np.ndarray
     ) -> Float[np.ndarray, "chunk pixels"]:
         scene = self._scene(number)
-        breathing = np.stack([scene.chest.ravel(), scene.abdomen.ravel()]).astype(np.float32)
-        depth = np.stack([chest, abdomen], axis=-1).astype(np.float32)
-        pictures = scene.image.ravel().astype(np.float32) + depth @ breathing
+        # No matrix products here: they round otherwise from one memory alignment to the next.
+        pictures = np.repeat(scene.image.ravel().astype(np.float32)[None], len(time), axis=0)
+        for depth, change in ((chest, scene.chest), (abdomen, scene.abdomen)):
+            pictures += depth.astype(np.float32)[:, None] * change.ravel().astype(np.float32)
         moves = self._moves(time)
         moving = np.flatnonzero(np.abs(moves).max(axis=(1, 2)) > 0.02)
         if len(moving):
@@ -151,8 +152,7 @@ def _warp(
     """Moves parts of pictures along, with bilinear interpolation."""
     count, height, width = len(pictures), parts.shape[1], parts.shape[2]
     flat = parts.reshape(len(parts), -1).astype(np.float32)
-    down = moves[:, :, 0] @ flat
-    right = moves[:, :, 1] @ flat
+    down, right = (np.einsum("np,pi->ni", moves[:, :, axis], flat) for axis in (0, 1))
     rows, columns = np.divmod(np.arange(height * width, dtype=np.int32), width)
     y = np.clip(rows.astype(np.float32) - down, 0, height - 1.001)
     x = np.clip(columns.astype(np.float32) - right, 0, width - 1.001)

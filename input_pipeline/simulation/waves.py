@@ -81,7 +81,7 @@ def clip_noise(
     window = np.concatenate([ramp, np.ones(length - 2 * fade), ramp[::-1]])
     output = np.zeros((channels, clips * hop + fade))
     for clip in range(clips):
-        gain = np.sqrt(spectra[clip] @ shapes * length * rate) / 2
+        gain = np.sqrt((spectra[clip][:, None] * shapes).sum(axis=0) * length * rate) / 2
         draws = rng.normal(size=(channels + 1, 2, len(frequency)))
         white = draws[:, 0] + 1j * draws[:, 1]
         mixed = np.sqrt(shared) * white[0] + np.sqrt(1 - shared) * white[1:]
