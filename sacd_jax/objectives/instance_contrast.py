@@ -129,34 +129,38 @@ class InstanceContrast(Objective):
         mask = participating(batch)
         index = jnp.where(mask, batch["index"], 0)
         stage = jnp.where(mask, batch["stage"], 0)
-        student_vectors = l2_normalise(linear(params["student_head"], student.embedding))
-        teacher_vectors = l2_normalise(linear(params["teacher_head"], teacher.embedding))
+        vectors = {
+            "student": l2_normalise(linear(params["student_head"], student.embedding)),
+            "teacher": l2_normalise(linear(params["teacher_head"], teacher.embedding)),
+        }
         k = min(self.negatives, buffers["student_bank"].shape[0] - 1)
         draw = self.draw(buffers, index, stage, k, rng)
-        # Each side meets the other side's bank.
-        from_student, student_z = self.direction(
-            student_vectors,
-            buffers["teacher_bank"],
-            draw,
-            mask,
-            buffers["student_z"],
-            buffers["size"],
-        )
-        from_teacher, teacher_z = self.direction(
-            teacher_vectors,
-            buffers["student_bank"],
-            draw,
-            mask,
-            buffers["teacher_z"],
-            buffers["size"],
-        )
-        renewed = {
-            "student_bank": self._renewed(buffers["student_bank"], student_vectors, index, mask),
-            "teacher_bank": self._renewed(buffers["teacher_bank"], teacher_vectors, index, mask),
-            "student_z": student_z,
-            "teacher_z": teacher_z,
+        loss, gradients, changed = jnp.zeros(()), {}, {}
+        for side, other in (("student", "teacher"), ("teacher", "student")):
+            # Each side meets the other side's bank.
+            direction = jax.value_and_grad(self.direction, has_aux=True)
+            (value, changed[f"{side}_z"]), gradients[side] = direction(
+                jax.lax.stop_gradient(vectors[side]),
+                jax.lax.stop_gradient(buffers[f"{other}_bank"]),
+                draw,
+                mask,
+                buffers[f"{side}_z"],
+                buffers["size"],
+            )
+            loss += value
+        rows = {
+            side: self._renewed_rows(buffers[f"{side}_bank"], vectors[side], index)
+            for side in vectors
         }
-        return {"contrast": from_student + from_teacher}, {**buffers, **renewed}
+        # The gradients above and this order let XLA write into the banks: with the backward pass
+        # still to read them, it would copy them whole at every step.
+        gradients, rows = jax.lax.optimization_barrier((gradients, rows))
+        for side, vector in vectors.items():
+            loss += jnp.sum((vector - jax.lax.stop_gradient(vector)) * gradients[side])
+            bank = buffers[f"{side}_bank"]
+            place = _places(index, mask, len(bank))
+            changed[f"{side}_bank"] = bank.at[place].set(rows[side], mode="drop")
+        return {"contrast": loss}, {**buffers, **changed}
 
     def direction(
         self,
@@ -174,19 +178,26 @@ class InstanceContrast(Objective):
         divisor = jnp.where(z > 0, z, 1.0)
         return nce(positive / divisor, negative / divisor, draw.valid, mask, size), z
 
-    def _renewed(
+    def _renewed_rows(
         self,
         bank: Float[Array, "rows dim"],
         vectors: Float[Array, "batch dim"],
         index: Int[Array, " batch"],
-        mask: Bool[Array, " batch"],
-    ) -> Float[Array, "rows dim"]:
+    ) -> Float[Array, "batch dim"]:
         vectors = jax.lax.stop_gradient(vectors)
-        rows = l2_normalise(self.momentum * bank[index] + (1 - self.momentum) * vectors)
-        # Of a clip that is in the batch twice (where one pass ends and the next begins) the last
-        # one counts; the scatter would not say which.
-        later = jnp.triu((index[:, None] == index) & mask, k=1).any(axis=1)
-        return bank.at[jnp.where(mask & ~later, index, len(bank))].set(rows, mode="drop")
+        return l2_normalise(self.momentum * bank[index] + (1 - self.momentum) * vectors)
+
+
+def _places(
+    index: Int[Array, " batch"], mask: Bool[Array, " batch"], rows: int
+) -> Int[Array, " batch"]:
+    """Where a batch is written into a bank: past its end for what is to be left out.
+
+    Of a clip that is in the batch twice (where one pass ends and the next begins) the last one
+    counts; the scatter would not say which.
+    """
+    later = jnp.triu((index[:, None] == index) & mask, k=1).any(axis=1)
+    return jnp.where(mask & ~later, index, rows)
 
 
 def scores(
@@ -200,7 +211,7 @@ def scores(
     All rows are scored in one matrix product and the drawn ones picked: far fewer bytes move than
     if k rows of the bank were gathered for every anchor.
     """
-    everything = anchors @ jax.lax.stop_gradient(bank).T / temperature
+    everything = anchors @ bank.T / temperature
     positive = jnp.take_along_axis(everything, draw.positive[:, None], axis=1)[:, 0]
     return positive, jnp.take_along_axis(everything, draw.negative, axis=1)
 

@@ -260,3 +260,25 @@ def test_row_sharded_banks_are_filled_up_and_the_filling_is_never_drawn(name):
     assert np.isfinite(terms["contrast"])
     np.testing.assert_array_equal(new["teacher_bank"][10:], buffers["teacher_bank"][10:])
     assert objectives.create(name).row_sharded == ()
+
+
+def test_banks_are_written_in_place():
+    """With donated buffers the compiled step copies no bank, though its gradient reads them."""
+    size = 3000
+    labels = np.arange(size, dtype=np.int32) % 5
+    objective = objectives.create("crd", negatives=64)
+    params, buffers = objective.init(
+        jax.random.key(0), SPEC, SPEC, DataSpec(size, labels, 5, 6, size // 6)
+    )
+
+    def step(buffers, params, student):
+        def loss(params, student):
+            terms, new = run(objective, params, buffers, student)
+            return terms["contrast"], new
+
+        return jax.grad(loss, argnums=(0, 1), has_aux=True)(params, student)
+
+    compiled = jax.jit(step, donate_argnums=0).lower(buffers, params, STUDENT).compile()
+    text = compiled.as_text()
+    assert "f32[3000,128]" in text
+    assert not [line for line in text.splitlines() if "f32[3000,128]{1,0} copy(" in line]
