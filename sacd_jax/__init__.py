@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-_PUBLIC = ("metrics", "models", "objectives")
+_PUBLIC = ("metrics", "models", "objectives", "pretrained")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,108 @@
+"""Turns public weights of a network into a model that `train` takes as `pretrained`.
+
+Reads zip files of `torch.save` and safetensors files, tensor by tensor; nothing is unpickled.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from input_pipeline.commands import one_line_errors
+from input_pipeline.errors import UserError
+from sacd_jax import model_file, pretrained
+from sacd_jax.model_file import Model
+from sacd_jax.pretrained import Converted
+
+_EXAMPLE = """example:
+  python -m sacd_jax.convert --architecture r3d_18 --checkpoint r3d18_KM_200ep.pth --out weights/r3d
+  python -m sacd_jax.train --config configs/demo.py --config.student.name=r3d_18 \\
+      --config.student.pretrained=weights/r3d --workdir runs/r3d"""
+
+
+def store(folder: Path, model: Model) -> bool:
+    """Writes a model into a folder, whole or not at all; says whether it was not there already.
+
+    Raises:
+        UserError: the folder holds another model, or it is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder} is a file, expected a folder")
+    files = (folder / model_file.FILE_NAME, folder / "model" / model_file.FILE_NAME)
+    if any(file.exists() for file in files):
+        if not _equal(model_file.load(folder), model):
+            raise UserError(f"--out {folder} holds another model: expected a new folder")
+        return False
+    model_file.save(folder, model)
+    return True
+
+
+def _equal(one: Model, other: Model) -> bool:
+    facts, others = (
+        (m.encoder, m.num_classes, m.options, m.inputs, flatten_dict(m.variables, sep="/"))
+        for m in (one, other)
+    )
+    return (
+        facts[:-1] == others[:-1]
+        and facts[-1].keys() == others[-1].keys()
+        and all(np.array_equal(value, others[-1][name]) for name, value in facts[-1].items())
+    )
+
+
+def _summary(converted: Converted, checkpoint: Path) -> list[str]:
+    model, head = converted.model, converted.head_classes
+    lines = [
+        f"{model.encoder} with {model.num_classes} classes: "
+        f"took {converted.tensors} tensors of {checkpoint.name}"
+    ]
+    if model.options:
+        lines.append(f"options of the network: {model.options}")
+    if head != model.num_classes:
+        what = f"its classifier of {head} classes is left out" if head else "it has no classifier"
+        lines.append(f"{what}: training starts a fresh one")
+    if converted.unused:
+        lines.append(f"never used by the network: {', '.join(converted.unused)}")
+    if converted.beside:
+        lines.append(f"not weights: {', '.join(converted.beside[:24])}")
+    return lines
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sacd_jax.convert",
+        description=__doc__,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--architecture",
+        required=True,
+        metavar="NAME",
+        help=f"one of {', '.join(pretrained.ARCHITECTURES)}",
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, metavar="FILE", help="zip .pth or .safetensors"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--num-classes",
+        type=int,
+        metavar="N",
+        help="classes of the network (default: the file's); a classifier of others is left out",
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.num_classes is not None and arguments.num_classes < 1:
+        parser.error("--num-classes: expected 1 or more")
+    converted = pretrained.convert(
+        arguments.architecture, arguments.checkpoint, arguments.num_classes
+    )
+    new = store(arguments.out, converted.model)
+    print("\n".join(_summary(converted, arguments.checkpoint)))
+    print(f"model in {arguments.out}{'' if new else ', as it was already'}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,276 @@
+"""Public weights of the networks: which tensor goes where, and what a file lacks or has too much.
+
+PyTorch's tensors are moved to our layout: kernels (out, in, *taps) to (*taps, in, out), linear
+weights transposed, batch normalisation's weight, bias, running_mean and running_var to scale, bias,
+mean and var. Our networks flatten in PyTorch's order, so no row of a linear layer moves.
+"""
+
+import difflib
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from input_pipeline.errors import UserError
+from sacd_jax import models
+from sacd_jax.model_file import Model
+from sacd_jax.pretrained import names, names_eeg
+from sacd_jax.pretrained.pickle_data import printable
+from sacd_jax.pretrained.state_dict import Entry, StateDict, open_state_dict
+
+_log = logging.getLogger(__name__)
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_SHOWN = 24
+TreePath = names.Path
+
+
+@dataclass(frozen=True)
+class _Architecture:
+    """One network with public weights.
+
+    Attributes:
+        names: state-dict key -> path in the tree of a given encoder.
+        head: key of the classifier.
+        options: with which encoder options the file's own network is made.
+        unused: whether the network's originals hold this key and never use it.
+    """
+
+    names: Callable[[Any], dict[str, TreePath]]
+    head: str
+    options: Callable[[Mapping[str, Entry]], dict[str, Any]]
+    unused: Callable[[str], bool]
+
+
+def _video(name: str) -> _Architecture:
+    def options(entries: Mapping[str, Entry]) -> dict[str, Any]:
+        own: dict[str, Any] = {}
+        if names.VIDEO_FAMILIES[name] == "kenshohara":
+            if not any(".downsample." in key for key in entries):
+                own["shortcut"] = "A"
+            if name.endswith("_50"):
+                own["embedding_dim"] = None
+        return own
+
+    head = "linear" if names.VIDEO_FAMILIES[name] == "ccl" else "fc"
+    return _Architecture(lambda e: names.video_names(name, e), head, options, lambda key: False)
+
+
+def _attnsleep_options(entries: Mapping[str, Entry]) -> dict[str, Any]:
+    kernel = entries.get("mrcnn.features2.5.weight")
+    sleep_edf = kernel is not None and kernel.shape[-1:] == (7,)
+    return {"bottleneck": None, "sample_rate": 100 if sleep_edf else 125}
+
+
+ARCHITECTURES: dict[str, _Architecture] = {
+    **{name: _video(name) for name in names.VIDEO_FAMILIES},
+    "attnsleep": _Architecture(
+        lambda encoder: names_eeg.attnsleep_names(),
+        "fc",
+        _attnsleep_options,
+        frozenset(names_eeg.attnsleep_unused()).__contains__,
+    ),
+    "cnn14": _Architecture(
+        lambda encoder: names_eeg.cnn14_names(),
+        "fc_audioset",
+        lambda entries: {},
+        lambda key: key.startswith(("spectrogram_extractor.", "logmel_extractor.")),
+    ),
+}
+"""Networks whose public weights can be read."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network with a file's weights, and what became of the rest.
+
+    Attributes:
+        model: the network; without classifier weights if `head_classes` differs from its classes.
+        tensors: how many were taken.
+        head_classes: classes of the file's classifier; None if it had none.
+        unused: keys that the original network holds and never uses.
+        beside: what the file held beside weights.
+    """
+
+    model: Model
+    tensors: int
+    head_classes: int | None
+    unused: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
+def convert(architecture: str, path: str | Path, num_classes: int | None = None) -> Converted:
+    """Reads public weights into the network they belong to, made with the options of the file.
+
+    Args:
+        architecture: a name of `models.create` that stands in `ARCHITECTURES`.
+        path: zip file of `torch.save`, or safetensors.
+        num_classes: of the network; None for the file's. A classifier of another size is left out.
+
+    Raises:
+        UserError: no such architecture; the file cannot be read; tensors are missing, unused,
+            of another shape or type, or not finite, each named.
+    """
+    known = _architecture(architecture)
+    with open_state_dict(path) as state:
+        head = state.entries.get(f"{known.head}.weight")
+        head_classes = head.shape[0] if head is not None and math.prod(head.shape) else None
+        if num_classes is None and head_classes is None:
+            raise UserError(f"{path} has no classifier {known.head}: expected a number of classes")
+        options = known.options(state.entries)
+        classes = num_classes or head_classes or 0
+        encoder = models.create(architecture, classes, **options)
+        taken, _ = _take(path, architecture, encoder, state)
+        unused = tuple(key for key in state.entries if known.unused(key))
+    model = Model(architecture, classes, options, unflatten_dict(taken))
+    return Converted(model, len(taken), head_classes, unused, state.beside)
+
+
+def load(
+    architecture: str, path: str | Path, num_classes: int = 5, **options: Any
+) -> dict[str, Any]:
+    """Variables of `models.create(architecture, num_classes, **options)` with public weights.
+
+    Layers that the file's network lacks (a bottleneck before the classifier) and a classifier of
+    another number of classes are drawn afresh, from seed 0, and a warning is logged that names
+    them.
+
+    Args:
+        architecture: a name of `models.create` that stands in `ARCHITECTURES`.
+        path: zip file of `torch.save`, or safetensors.
+        num_classes: classes of the network.
+        options: other options of the network.
+
+    Returns:
+        `{"params": …, "batch_stats": …}`, float32.
+
+    Raises:
+        UserError: as `convert`.
+    """
+    _architecture(architecture)
+    encoder = models.create(architecture, num_classes, **options)
+    with open_state_dict(path) as state:
+        taken, fresh = _take(path, architecture, encoder, state)
+    if fresh:
+        _log.warning(
+            "%s: fresh weights for %s", architecture, ", ".join("/".join(f) for f in fresh)
+        )
+        taken |= _draw(encoder, fresh)
+    return unflatten_dict(taken)
+
+
+def _architecture(name: str) -> _Architecture:
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(ARCHITECTURES)}"
+        raise UserError(f"no public weights are known for {name!r}: {hint}")
+    return ARCHITECTURES[name]
+
+
+def _take(
+    path: str | Path, architecture: str, encoder: nn.Module, state: StateDict
+) -> tuple[dict[TreePath, np.ndarray], list[TreePath]]:
+    """The encoder's variables that the file has, and the paths that it cannot have."""
+    known, entries = ARCHITECTURES[architecture], state.entries
+    places = known.names(encoder)
+    shapes = {path: leaf.shape for path, leaf in flatten_dict(variable_shapes(encoder)).items()}
+    head = {key for key in places if key.startswith(f"{known.head}.")}
+    fits = {key for key in places if key in entries} - {
+        key
+        for key in places
+        if key in entries and entries[key].shape != _torch(shapes[places[key]])
+    }
+    if not head <= fits and (head <= set(entries) or not head & set(entries)):
+        places = {key: place for key, place in places.items() if key not in head}
+    missing = [key for key in places if key not in entries]
+    extra = [
+        key
+        for key in entries
+        if not (key in places or key in head or known.unused(key))
+        and not key.endswith("num_batches_tracked")
+    ]
+    wrong = [
+        f"{key} {entries[key].dtype} {entries[key].shape}, expected {_torch(shapes[place])}"
+        for key, place in places.items()
+        if key in entries and (key not in fits or entries[key].dtype not in _FLOATS)
+    ]
+    found = {"missing": missing, "unused": extra, "of another shape or type": wrong}
+    if any(found.values()):
+        lists = "; ".join(f"{what}: {_listed(keys)}" for what, keys in found.items() if keys)
+        raise UserError(
+            f"{path} does not fit {architecture}{_better(architecture, entries)}: {lists}"
+        )
+    taken = {place: _value(path, key, entries[key]) for key, place in places.items()}
+    return taken, [place for place in shapes if place not in taken]
+
+
+def _value(path: str | Path, key: str, entry: Entry) -> np.ndarray:
+    value = np.ascontiguousarray(names.to_flax(entry.read()))
+    if not np.isfinite(value).all():
+        raise UserError(f"{path}: {key} holds values that are not finite in float32")
+    return value
+
+
+def variable_shapes(encoder: nn.Module) -> Mapping[str, Any]:
+    """The encoder's variables as shapes; computes nothing."""
+    inputs = {
+        key: jax.ShapeDtypeStruct(value.shape, value.dtype)
+        for key, value in _inputs(encoder).items()
+    }
+    return jax.eval_shape(lambda inputs: _init(encoder, inputs), inputs)
+
+
+def _draw(encoder: nn.Module, paths: list[TreePath]) -> dict[TreePath, np.ndarray]:
+    """Fresh values of some variables; the compiler leaves out all else that `init` computes."""
+
+    def draw(inputs: dict[str, Any]) -> list[jax.Array]:
+        flat = flatten_dict(_init(encoder, inputs))
+        return [flat[path] for path in paths]
+
+    return dict(zip(paths, map(np.asarray, jax.jit(draw)(_inputs(encoder))), strict=True))
+
+
+def _init(encoder: nn.Module, inputs: Mapping[str, Any]) -> Any:
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    return dict(encoder.init(rngs, inputs, train=False))
+
+
+def _inputs(encoder: nn.Module) -> dict[str, np.ndarray]:
+    """A batch of one clip: variables depend on its kind alone."""
+    key = encoder.input_keys[0]
+    rate, lags = getattr(encoder, "sample_rate", 0), getattr(encoder, "lags", 1)
+    shape, dtype = {
+        "video": ((1, 16 * lags, 112, 112, 1), np.uint8),
+        "eeg": ((1, 30 * rate), np.float32),
+        "audio": ((1, 32_000), np.float32),
+        "log_mel": ((1, 101, 64), np.float32),
+    }[key]
+    return {key: np.zeros(shape, dtype)}
+
+
+def _torch(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a tensor of ours in PyTorch's layout."""
+    return names.to_torch(np.broadcast_to(np.float32(0), shape)).shape
+
+
+def _better(architecture: str, entries: Mapping[str, Entry]) -> str:
+    """Says which other network the names belong to, if one does."""
+    tensors = {key for key in entries if not key.endswith("num_batches_tracked")}
+    for name, known in ARCHITECTURES.items():
+        own = {key for key in tensors if not known.unused(key)}
+        encoder = models.create(name, **known.options(entries))
+        if name != architecture and own == set(known.names(encoder)):
+            return f" (its names are those of {name})"
+    return ""
+
+
+def _listed(keys: list[str]) -> str:
+    shown = ", ".join(printable(key) for key in keys[:_SHOWN])
+    return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"
