@@ -8,12 +8,15 @@ from input_pipeline.commands import one_line_errors
 from input_pipeline.datasets import DatasetSettings, prepare
 from input_pipeline.datasets.folder import DatasetInfo, read_info
 from input_pipeline.datasets.settings import NAMES
+from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.splits import MODES, SPLITS, SplitSettings
 
 _EXAMPLES = """examples:
   python -m input_pipeline.build --dataset s3ve --manifest nights.csv --out data
   python -m input_pipeline.build --dataset simulated --nights 24 --hours 1 \\
       --height 48 --width 64 --test-fraction 0.33 --out data
+  python -m input_pipeline.build --dataset ucf51 --videos UCF-101 \\
+      --embeddings audiocnn14embed512_features.tar.gz --out data
 
 The folder that is printed at the end goes into a configuration as the data directory. A build that
 was broken off goes on with the nights that it had done; one that is there already is not built
@@ -72,11 +75,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--nights", type=int, help="simulated: number of subjects")
     add("--hours", type=float, help="simulated: length of the window cut from each night")
     add("--simulation-seed", type=int, help="simulated: another seed, other nights")
+    add("--embeddings", type=Path, help="ucf51: the published archive of audio embeddings")
+    add("--videos", type=Path, help="ucf51: folder of UCF101's videos; embeddings alone without")
     add("--jobs", type=int, help="nights decoded at once (number of cores)")
     return parser
 
 
 def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> DatasetSettings:
+    if arguments.dataset == "ucf51":
+        if arguments.embeddings is None:
+            parser.error("--dataset ucf51 needs --embeddings")
+        return DatasetSettings("ucf51", ucf51=Ucf51Settings(arguments.embeddings, arguments.videos))
+    if arguments.embeddings or arguments.videos:
+        parser.error("--embeddings and --videos are for --dataset ucf51")
     clips = ClipSettings(
         frame_rate=arguments.frame_rate,
         height=arguments.height,
@@ -115,12 +126,18 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
 
 
 def summary(info: DatasetInfo) -> str:
-    """A line for each split: subjects, nights, clips, and clips of each stage."""
+    """A line for each split: subjects, nights, clips, and clips of each stage (UCF51: videos)."""
     lines = [
         f"{info.name}{' (simulated nights)' if info.simulated else ''}, split {info.split_mode}"
     ]
     for split in SPLITS:
         count = info.counts[split]
+        if info.name == "ucf51":
+            lines.append(
+                f"  {split:<10} {count['clips']:>7} videos of {len(info.classes)} classes in "
+                f"{count['subjects']} groups; each holds {', '.join(info.inputs)}"
+            )
+            continue
         stages = "  ".join(f"{name} {number}" for name, number in count["stages"].items())
         lines.append(
             f"  {split:<10} {count['subjects']:>4} subjects {count['nights']:>4} nights "

@@ -6,9 +6,9 @@ of each batch. So no iterator state needs to be saved, and a run may go on with 
 processes.
 
 Batches are dicts of NumPy arrays: `video` uint8 [B, T, H, W, C], `eeg` float32 [B, samples] in
-microvolt (those that `keys` names), `stage` int32 [B] (-1 unknown), `index` int32 [B] (row in the
-split), `mask` bool [B] (False: padding, whose index is the length of the split), and the rows of
-the arrays given as `extra`.
+microvolt, `audio_embedding` float32 [B, dim] (those that `keys` names), `stage` int32 [B] (-1
+unknown), `index` int32 [B] (row in the split), `mask` bool [B] (False: padding, whose index is the
+length of the split), and the rows of the arrays given as `extra`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +18,11 @@ from typing import Any, Self
 
 import grain
 import numpy as np
+from jaxtyping import Int
 
+from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
-from input_pipeline.groups import SequenceSchedule, labelled_clips, neighbours, padded
+from input_pipeline.groups import SequenceSchedule, labelled_clips, neighbours
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource
 from input_pipeline.stages import UNKNOWN
@@ -29,7 +31,7 @@ Batch = dict[str, np.ndarray]
 ToDevice = Callable[[Batch], Any]
 
 INPUTS = ("video", "eeg")
-"""Keys of a batch that a network may read."""
+"""Keys that a batch of recorded nights holds unless others are asked for."""
 
 _ON_DEVICE = 2  # batches held ready on the device
 
@@ -79,7 +81,9 @@ class _Reader:
     sampling: Sampling
     keys: tuple[str, ...]
     extra: Mapping[str, np.ndarray]
-    sequences: bool
+    sequences: bool = False
+    windows: int | None = None
+    """Windows of a clip to look at in test; None for all that cover it."""
 
     def read(self, element: Any, offsets: np.ndarray | None = None) -> _Group:
         """Reads the clips of one group; `offsets` are places of the moments, the middle if None."""
@@ -87,8 +91,34 @@ class _Reader:
         info, end = self.source.info, len(self.source)
         offsets = np.full(len(rows), 0.5) if offsets is None else offsets
         clips = [self.source[row] if row < end else None for row in rows.tolist()]
-        frames = [self.sampling.indices(info.frames, info.frame_rate, offset) for offset in offsets]
+        frames = [
+            np.zeros(0, np.int64)  # padding, or no frames are wanted
+            if clip is None or "video" not in self.keys
+            else self.sampling.indices(len(clip["video"]), info.frame_rate, offset)
+            for clip, offset in zip(clips, offsets, strict=True)
+        ]
         return _Group(rows, clips, frames, is_first)
+
+    def read_window(self, element: Int[np.ndarray, "2"]) -> _Group:
+        """Reads one clip with the frames of one of its windows; `element` is row and window."""
+        row, window = element.tolist()
+        clip = self.source[row] if row < len(self.source) else None
+        taken = np.zeros(0, np.int64)  # padding, or no frames are wanted
+        if clip is not None and "video" in self.keys:
+            info, stored = self.source.info, len(clip["video"])
+            taken = self.sampling.windows(stored, info.frame_rate, self.windows)[window]
+        return _Group(element[:1], [clip], [taken], False)
+
+    def all_windows(self) -> Int[np.ndarray, "windows 2"]:
+        """Row and number of every window of the split."""
+        counts = np.ones(len(self.source), np.int64)
+        if "video" in self.keys and self.sampling.mode == "consecutive":
+            rate = self.source.info.frame_rate
+            stored = self.source.stored_frames
+            counts = np.array([len(self.sampling.windows(n, rate, self.windows)) for n in stored])
+        rows = np.repeat(np.arange(len(counts)), counts)
+        firsts = np.repeat(np.cumsum(counts) - counts, counts)
+        return np.stack([rows, np.arange(len(rows)) - firsts], axis=1)
 
     def read_randomly(self, element: Any, rng: np.random.Generator) -> _Group:
         """Reads with a random offset for each clip; `rng` depends on the seed and the position
@@ -110,17 +140,22 @@ class _Reader:
             for out, clip, taken in zip(video, clips, frames, strict=True):
                 if clip is None:
                     out[:] = 0
+                elif isinstance(clip["video"], JpegFrames):
+                    clip["video"].take(taken, out)
                 else:
                     np.take(
                         clip["video"], taken, axis=0, out=out, mode="clip"
                     )  # "raise" would copy twice
             batch["video"] = video
-        if "eeg" in self.keys:
-            eeg = np.zeros((len(rows), self.source.info.samples), np.float32)
-            for out, clip in zip(eeg, clips, strict=True):
+        lengths = {"eeg": self.source.info.samples, "audio_embedding": self.source.info.audio_dim}
+        for key in self.keys:
+            if key == "video":
+                continue
+            vectors = np.zeros((len(rows), lengths[key]), np.float32)
+            for out, clip in zip(vectors, clips, strict=True):
                 if clip is not None:
-                    out[:] = clip["eeg"]
-            batch["eeg"] = eeg
+                    out[:] = clip[key]
+            batch[key] = vectors
         stages = [UNKNOWN if clip is None else clip["stage"] for clip in clips]
         batch |= {
             "stage": np.asarray(stages, np.int32),
@@ -146,11 +181,12 @@ def _reader(
     keys: Sequence[str],
     extra: Mapping[str, np.ndarray] | None,
     sequences: bool = False,
+    windows: int | None = None,
 ) -> _Reader:
     extra = dict(extra or {})
     for key in keys:
-        if key not in INPUTS:
-            raise UserError(f"batch key {key!r}: clips hold {', '.join(INPUTS)}")
+        if key not in source.info.inputs:
+            raise UserError(f"batch key {key!r}: clips hold {', '.join(source.info.inputs)}")
     for name, array in extra.items():
         if len(array) != len(source):
             raise UserError(
@@ -158,9 +194,7 @@ def _reader(
             )
     if "video" in keys:
         sampling.check(source.info.frames, source.info.frame_rate)
-    else:
-        sampling = Sampling(moments=1)  # no frame is copied
-    return _Reader(source, sampling, tuple(keys), extra, sequences)
+    return _Reader(source, sampling, tuple(keys), extra, sequences, windows)
 
 
 def _share(groups_a_batch: int, process_index: int, process_count: int) -> int:
@@ -254,17 +288,21 @@ def eval_batches(
     to_device: ToDevice | None = None,
     read_threads: int = 2,
     extra: Mapping[str, np.ndarray] | None = None,
+    windows: int | None = None,
 ) -> Batches:
     """Every clip of the split once, in order, with centred frames; the last batch is padded.
 
-    Clips of unknown stage are there too (a hypnogram has no holes); metrics leave them out.
+    With consecutive frames a clip comes once for each of its windows (`Sampling.windows`), at most
+    `windows` times. Clips of unknown stage are there too (a hypnogram has no holes); metrics leave
+    them out.
     """
     local = _share(batch_size, process_index, process_count)
-    reader = _reader(source, sampling, keys, extra)
-    rows = padded(np.arange(len(source)), batch_size, len(source))
+    reader = _reader(source, sampling, keys, extra, windows=windows)
+    elements = reader.all_windows()
+    padding = np.full((-len(elements) % batch_size, 2), (len(source), 0))
     dataset = (
-        grain.MapDataset.source(rows[:, None])
-        .map(reader.read)
+        grain.MapDataset.source(np.concatenate([elements, padding]))
+        .map(reader.read_window)
         .batch(local, batch_fn=reader.assemble)
     )
     return _batches(dataset[process_index::process_count], to_device, read_threads)

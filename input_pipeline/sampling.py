@@ -30,10 +30,13 @@ def _stored_lags(
     return lags, span
 
 
+MODES = ("spread", "consecutive")
+
+
 @dataclass(frozen=True)
 class Sampling:
     """Frames at evenly spaced moments over the clip, at each moment one frame or a few at fixed
-    lags.
+    lags; or frames that follow each other.
 
     The clip is divided into `moments` equal parts. One frame is taken in each, all at the same
     offset into their
@@ -44,6 +47,12 @@ class Sampling:
     moments: int = 16
     lags_s: tuple[float, ...] = (0.0,)
     """Seconds after the moment, ascending from 0."""
+    mode: str = "spread"
+    """`spread`: as above. `consecutive`: `moments` frames that follow each other, from a random
+    start in training; in test, windows of them slide over the whole clip and their predictions are
+    averaged. What is shorter begins anew at its end (UCF51's protocol)."""
+    validation_windows: int = 3
+    """`consecutive`: windows a clip, evenly spaced, when a training validates."""
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -51,6 +60,12 @@ class Sampling:
         )  # a config gives a list
         if self.moments < 1:
             raise UserError(f"moments {self.moments}: expected 1 or more")
+        if self.mode not in MODES:
+            raise UserError(f"sampling.mode {self.mode!r}: expected {' or '.join(MODES)}")
+        if self.mode == "consecutive" and self.lags_s != (0.0,):
+            raise UserError(f"lags_s {self.lags_s}: expected (0,) with consecutive frames")
+        if self.validation_windows < 1:
+            raise UserError(f"validation_windows {self.validation_windows}: expected 1 or more")
         if not self.lags_s or self.lags_s[0] != 0 or list(self.lags_s) != sorted(set(self.lags_s)):
             raise UserError(f"lags_s {self.lags_s}: expected ascending seconds that begin with 0")
 
@@ -65,6 +80,12 @@ class Sampling:
         Raises:
             UserError: more moments than frames, or lags finer than the stored frames.
         """
+        if self.mode == "consecutive":
+            return
+        if not stored:
+            raise UserError(
+                "sampling.mode 'spread': clips differ in length; expected 'consecutive'"
+            )
         _stored_lags(self, stored, frame_rate)
 
     def indices(
@@ -76,10 +97,37 @@ class Sampling:
         Args:
             stored: frames stored a clip.
             frame_rate: stored frames a second.
-            offset: place within each moment's part of the clip, 0 to < 1.
+            offset: place within each moment's part of the clip, or of the first frame among those
+                a window may begin with; 0 to < 1.
         """
+        if self.mode == "consecutive":
+            starts = max(
+                stored - self.moments, 1
+            )  # the last possible one is never drawn, as in CCL
+            return self._window(int(offset * starts), stored)
         lags, span = _stored_lags(self, stored, frame_rate)
         moments = np.floor((np.arange(self.moments) + offset) * (span / self.moments)).astype(
             np.int64
         )
         return (np.minimum(moments, span - 1)[:, None] + lags).reshape(-1)
+
+    def _window(self, start: int, stored: int) -> Int[np.ndarray, " frames"]:
+        """Frames from `start` on; at the clip's end those of the window begin anew."""
+        return start + np.arange(self.moments) % min(self.moments, stored - start)
+
+    def windows(
+        self, stored: int, frame_rate: float, most: int | None = None
+    ) -> list[Int[np.ndarray, " frames"]]:
+        """Indices of each window that a test looks at; one, in the middle, unless consecutive.
+
+        Args:
+            stored: frames stored of the clip.
+            frame_rate: stored frames a second.
+            most: evenly spaced windows, at most so many, in place of those that cover the clip.
+        """
+        if self.mode != "consecutive":
+            return [self.indices(stored, frame_rate)]
+        starts = np.arange(0, stored, self.moments)
+        if most is not None:
+            starts = np.unique(np.linspace(0, max(stored - self.moments, 0), most).round())
+        return [self._window(int(start), stored) for start in starts]

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from jaxtyping import Int
 
 from input_pipeline.datasets.folder import ClipTable, DatasetInfo, read_info, table_path
+from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import fingerprint
 from input_pipeline.splits import SPLITS
 
 Clip = dict[str, Any]
-"""`video` uint8 [frames, height, width, channels], `eeg` float32 [samples] µV, `stage` and `index`
-int."""
+"""`video` uint8 [frames, height, width, channels] (or `JpegFrames`), `eeg` float32 [samples] µV,
+`audio_embedding` float32 [dim], as `DatasetInfo.inputs` says; `stage` and `index` int."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 
@@ -108,19 +110,33 @@ class ClipSource(Sequence[Clip]):
         index = range(len(self))[index]
         record = self._records[index]
         if self._reader == "tfds":
-            clip = {"video": record["video"], "eeg": record["eeg"], "stage": int(record["stage"])}
+            clip = {key: record[key] for key in self.info.inputs if key in record}
+            clip["stage"] = int(record["stage"])
+            if "jpeg" in record:
+                clip["video"] = JpegFrames(memoryview(record["jpeg"]), record["frame_ends"])
         else:
             clip = self._views(parse_example(record))
         clip["index"] = index
         return clip
 
+    @property
+    def stored_frames(self) -> Int[np.ndarray, " clips"]:
+        """Frames stored of each clip."""
+        if self.table.frames is not None:
+            return self.table.frames
+        return np.full(len(self), self.info.frames)
+
     def _views(self, example: dict[str, Any]) -> Clip:
-        video = np.frombuffer(example["video"], np.uint8).reshape(self.info.video_shape)
-        return {
-            "video": video,
-            "eeg": np.frombuffer(example["eeg"], np.float32),
-            "stage": example["stage"],
-        }
+        clip: Clip = {"stage": example["stage"]}
+        for key in self.info.inputs:
+            if key != "video":
+                clip[key] = np.frombuffer(example[key], np.float32)
+            elif self.info.frames:
+                clip[key] = np.frombuffer(example[key], np.uint8).reshape(self.info.video_shape)
+            else:
+                ends = np.frombuffer(example["frame_ends"], np.int64)
+                clip[key] = JpegFrames(example["jpeg"], ends)
+        return clip
 
 
 def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> ClipSource:
@@ -139,13 +155,14 @@ def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> Cli
         raise UserError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     if reader not in ("fast", "tfds"):
         raise UserError(f"reader {reader!r}: expected 'fast' or 'tfds'")
-    shards = sorted(str(path) for path in folder.glob(f"*-{split}.array_record-*"))
+    stored = info.shared_splits.get(split, split)
+    shards = sorted(str(path) for path in folder.glob(f"*-{stored}.array_record-*"))
     damaged = UserError(
         f"{folder}: split {split} is damaged; delete the folder and build the dataset again"
     )
-    if not shards or not table_path(folder, split).is_file():
+    if not shards or not table_path(folder, stored).is_file():
         raise damaged
-    table = ClipTable.read(table_path(folder, split))
+    table = ClipTable.read(table_path(folder, stored))
     try:
         records: Any = ArrayRecordDataSource(shards)
     except (RuntimeError, ValueError):  # what the record reader says of a cut or foreign file
@@ -155,5 +172,5 @@ def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> Cli
     if reader == "tfds":
         import tensorflow_datasets as tfds  # slow to import and not needed for the fast reader
 
-        records = tfds.builder_from_directory(folder).as_data_source(split)
+        records = tfds.builder_from_directory(folder).as_data_source(stored)
     return ClipSource(info, split, table, records, reader)

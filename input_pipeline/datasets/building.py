@@ -1,13 +1,10 @@
 """From settings to a built dataset: nights -> decoded clips -> TFDS shards, tables and
 description."""
 
-import contextlib
-import errno
-import io
-import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +50,23 @@ def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None
             printed.
     """
     root = Path(root)
-    nights = _sorted(read_manifest(settings.manifest)) if settings.manifest else []
-    split = read_splits(settings.split_file) if settings.split_file else None
-    digest = dataset_fingerprint(settings, nights, split)
+    build: Callable[[Path], None]
+    if settings.ucf51 is not None:
+        from input_pipeline.datasets import ucf51_building
+
+        plan = ucf51_building.plan(settings.ucf51)
+        digest, build = plan.digest, partial(ucf51_building.build, plan, jobs=jobs)
+    else:
+        nights = _sorted(read_manifest(settings.manifest)) if settings.manifest else []
+        split = read_splits(settings.split_file) if settings.split_file else None
+        digest = dataset_fingerprint(settings, nights, split)
+        build = partial(_build, settings, digest=digest, nights=nights, split=split, jobs=jobs)
     folder = root / f"{settings.name}-{digest[:12]}"
     if (folder / INFO_FILE).is_file():
         return folder
     with only_one(root / ".build.lock", f"waiting for another build in {root}"):
         if not (folder / INFO_FILE).is_file():
-            _build(settings, root, folder, digest, nights, split, jobs)
+            build(folder)
     return folder
 
 
@@ -71,13 +76,13 @@ def _sorted(nights: Sequence[Night]) -> list[Night]:
 
 def _build(
     settings: DatasetSettings,
-    root: Path,
     folder: Path,
     digest: str,
     nights: list[Night],
     split: Splits | None,
     jobs: int | None,
 ) -> None:
+    root = folder.parent
     store = root / ".decoded"
     remove_unfinished(root, f"{settings.name}-*")
     remove_unfinished(store)
@@ -138,30 +143,16 @@ def _table(chosen: Sequence[tuple[DecodedNight, np.ndarray]]) -> ClipTable:
 
 def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> None:
     """Writes the TFDS part of a dataset directly into `folder`."""
-    import tensorflow_datasets as tfds  # slow to import, and only building needs it
-
+    # TFDS is slow to import, and only building needs it.
     from input_pipeline.datasets.s3ve import Piece, S3ve, Simulated
+    from input_pipeline.datasets.shards import write_shards
 
-    tfds.disable_progress_bar()
     parts = {part: [Piece(*piece) for piece in pieces] for part, pieces in chosen.items()}
     total = sum(len(piece.chosen) for pieces in parts.values() for piece in pieces)
     with Progress("write clips", total=total, unit="clip") as progress:
-        builder_class = Simulated if settings.simulated else S3ve
-        builder = builder_class(
-            parts=parts, clips=settings.clips, on_record=progress.advance, data_dir=folder / "tfds"
-        )
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS says that it is downloading
-            try:
-                builder.download_and_prepare()
-            except RuntimeError as error:
-                # All that the record writer keeps of a full disk is the text.
-                for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    if os.strerror(code) in str(error):
-                        raise OSError(code, os.strerror(code)) from error
-                raise
-    for path in Path(builder.data_dir).iterdir():
-        path.rename(folder / path.name)
-    shutil.rmtree(folder / "tfds")
+        builder = Simulated if settings.simulated else S3ve
+        make = partial(builder, parts=parts, clips=settings.clips, on_record=progress.advance)
+        write_shards(make, folder)
 
 
 def _info(

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,18 @@ class ClipTable:
     """Label in the order of `stages.STAGES`; -1 where nobody scored."""
     ahi: Float[np.ndarray, " clips"]
     """Apnoea-hypopnoea index of the night, events an hour; NaN where it is not known."""
+    frames: Int[np.ndarray, " clips"] | None = None
+    """Frames stored of each clip; None where all have `DatasetInfo.frames`."""
 
     @classmethod
     def of_columns(
-        cls, night_id: Any, subject_id: Any, clip_index: Any, stage: Any, ahi: Any
+        cls,
+        night_id: Any,
+        subject_id: Any,
+        clip_index: Any,
+        stage: Any,
+        ahi: Any,
+        frames: Any = None,
     ) -> "ClipTable":
         """A table from any sequences, with the dtypes that the rest relies on."""
         return cls(
@@ -41,6 +49,7 @@ class ClipTable:
             np.asarray(clip_index, dtype=np.int32),
             np.asarray(stage, dtype=np.int32),
             np.asarray(ahi, dtype=np.float32),
+            None if frames is None else np.asarray(frames, dtype=np.int32),
         )
 
     def __len__(self) -> int:
@@ -57,16 +66,18 @@ class ClipTable:
     def write(self, path: Path) -> None:
         """Writes the table as CSV."""
         ahi = ["" if np.isnan(value) else f"{value:g}" for value in self.ahi]
-        columns = (self.night_id, self.subject_id, self.clip_index, self.stage, ahi)
-        rows = [list(row) for row in zip(*columns, strict=True)]
-        write_csv(path, [field.name for field in fields(self)], rows)
+        columns = vars(self) | {"ahi": ahi}
+        columns = {name: column for name, column in columns.items() if column is not None}
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        write_csv(path, list(columns), rows)
 
     @classmethod
     def read(cls, path: Path) -> "ClipTable":
         """Reads what `write` wrote."""
         with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        columns = {field.name: [row[field.name] for row in rows] for field in fields(cls)}
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        columns = {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
         columns["ahi"] = [float(value or "nan") for value in columns["ahi"]]
         return cls.of_columns(**columns)
 
@@ -81,9 +92,10 @@ class DatasetInfo:
     simulated: bool
     split_mode: str
     """`subject`, or `paper_val`: then validation clips come from training subjects, and every table
-    says so."""
+    says so. Of `ucf51`: `ucf51.SPLIT_MODE`."""
     frame_rate: float
     frames: int
+    """Stored of each clip; 0 where their number differs (`ClipTable.frames`)."""
     height: int
     width: int
     channels: int
@@ -93,9 +105,19 @@ class DatasetInfo:
     """Split -> numbers of subjects, nights, clips, and clips of each stage."""
     classes: tuple[str, ...] = STAGES
     """Names of the labels in their order."""
+    audio_dim: int = 0
+    """Length of the audio embedding; 0 where there is none (as `samples` and `height`)."""
+    shared_splits: dict[str, str] = field(default_factory=dict)
+    """Split -> the split whose clips it is made of."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))  # JSON gives a list
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What a clip holds for networks to read."""
+        sizes = {"video": self.height, "eeg": self.samples, "audio_embedding": self.audio_dim}
+        return tuple(name for name, size in sizes.items() if size)
 
     @property
     def video_shape(self) -> tuple[int, int, int, int]:

@@ -1,23 +1,17 @@
 """The TFDS builders of clip datasets: any manifest of nights goes this way, simulated or not."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike, fspath
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
 
 from input_pipeline.clips import ClipSettings
 from input_pipeline.datasets.decode import DecodedNight
 from input_pipeline.datasets.settings import VERSION
-
-SHARD_BYTES = 256 * 2**20
-"""A shard is closed when it holds this much: few files, and enough of them to copy in parallel."""
-
-Records = Iterator[tuple[int, dict[str, Any]]]
+from input_pipeline.datasets.shards import PlainWriter, Records, in_shards
 
 
 @dataclass(frozen=True)
@@ -47,18 +41,6 @@ def clip_features(settings: ClipSettings) -> tfds.features.FeaturesDict:
     )
 
 
-def _shards(pieces: Sequence[Piece], clip_bytes: int) -> list[list[Piece]]:
-    shards: list[list[Piece]] = []
-    size = SHARD_BYTES
-    for piece in pieces:
-        if size >= SHARD_BYTES:
-            shards.append([])
-            size = 0
-        shards[-1].append(piece)
-        size += len(piece.chosen) * clip_bytes
-    return shards
-
-
 def _records(pieces: Sequence[Piece], on_record: Callable[[], None]) -> Records:
     key = 0
     for piece in pieces:
@@ -66,20 +48,6 @@ def _records(pieces: Sequence[Piece], on_record: Callable[[], None]) -> Records:
             yield key, record
             on_record()
             key += 1
-
-
-class _PlainWriter(tfds.core.ExampleWriter):
-    """Writes records as they are. TFDS has them compressed, which video noise hardly allows: files
-    of a third less, and 8 times the work to write and 2.7 times the work to read them."""
-
-    def __init__(self) -> None:
-        super().__init__(tfds.core.FileFormat.ARRAY_RECORD)
-
-    def write(self, path: PathLike[str], examples: Iterable[tuple[int, bytes]]) -> None:
-        writer = ArrayRecordWriter(fspath(path), "group_size:1,uncompressed")
-        for _, record in examples:
-            writer.write(record)
-        writer.close()
 
 
 class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -113,18 +81,20 @@ class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
             disable_shuffling=True,
         )
 
-    def _example_writer(self) -> _PlainWriter:
-        return _PlainWriter()
+    def _example_writer(self) -> PlainWriter:
+        return PlainWriter()
 
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Records]]]:
         settings = self._clips
         clip_bytes = settings.frames * settings.height * settings.width + 4 * settings.samples
+
+        def size(piece: Piece) -> int:
+            return len(piece.chosen) * clip_bytes
+
         return {
-            split: [
-                partial(_records, shard, self._on_record) for shard in _shards(pieces, clip_bytes)
-            ]
+            split: [partial(_records, shard, self._on_record) for shard in in_shards(pieces, size)]
             for split, pieces in self._parts.items()
         }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from input_pipeline.clips import ClipSettings
+from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import fingerprint
 from input_pipeline.night import Night
@@ -15,7 +16,7 @@ from input_pipeline.splits import Splits, SplitSettings
 if TYPE_CHECKING:  # a hospital's data need no simulator
     from input_pipeline.simulation import SimulationSettings
 
-NAMES = ("s3ve", "simulated")
+NAMES = ("s3ve", "simulated", "ucf51")
 VERSION = "1.0.0"
 """Of the stored form of clips; part of every fingerprint, so a change builds anew."""
 
@@ -24,7 +25,8 @@ VERSION = "1.0.0"
 class DatasetSettings:
     """What `prepare` builds.
 
-    `s3ve` takes the nights of a manifest; `simulated` simulates its nights first.
+    `s3ve` takes the nights of a manifest; `simulated` simulates its nights first; `ucf51` has its
+    own settings and the official split, and no use for the others.
     """
 
     name: str
@@ -36,10 +38,16 @@ class DatasetSettings:
     split: SplitSettings = field(default_factory=SplitSettings)
     split_file: Path | None = None
     """A split made before (`splits.json` of another dataset, or by hand) in place of `split`."""
+    ucf51: Ucf51Settings | None = None
+    """For `ucf51`."""
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise UserError(f"dataset {self.name!r}: expected {' or '.join(NAMES)}")
+        if (self.name == "ucf51") != (self.ucf51 is not None):
+            raise UserError(f"dataset {self.name}: settings ucf51 belong to dataset ucf51 alone")
+        if self.name == "ucf51" and (self.manifest or self.simulation or self.split_file):
+            raise UserError("dataset ucf51: expected no manifest, simulation or split_file")
         if self.name == "s3ve" and (self.manifest is None or self.simulation is not None):
             raise UserError("dataset s3ve: expected a manifest and no simulation settings")
         if self.name == "simulated" and (self.simulation is None or self.manifest is not None):

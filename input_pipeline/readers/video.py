@@ -33,6 +33,7 @@ class VideoReader:
     Args:
         name: what errors call the recording (a night_id); neither the file's name nor FFmpeg's
             words are shown.
+        kind: what stands before the name in errors.
         threads: decoding threads; one is best where several nights are read at once, 0 lets FFmpeg
             choose.
 
@@ -40,27 +41,27 @@ class VideoReader:
         UserError: the file is empty, cut off, no video, or has pictures of an impossible size.
     """
 
-    def __init__(self, path: Path, *, name: str, threads: int = 1):
+    def __init__(self, path: Path, *, name: str, threads: int = 1, kind: str = "night"):
         import av
 
-        self.name = name
+        self._what = f"{kind} {name}"
         self.damaged_packets = 0
         self.end_s: float | None = None
         """Time of the last frame, once the end has been reached."""
         try:
             if path.stat().st_size == 0:
-                raise UserError(f"night {name}: the video file is empty")
+                raise UserError(f"{self._what}: the video file is empty")
             self._container = av.open(
                 str(path.absolute()),
                 options={"protocol_whitelist": "file", "format_whitelist": _DEMUXERS},
             )
         except av.FFmpegError as error:
             raise UserError(
-                f"night {name}: the video cannot be opened ({error.strerror}); it is cut off, "
+                f"{self._what}: the video cannot be opened ({error.strerror}); it is cut off, "
                 "damaged or not a video"
             ) from None
         except OSError as error:
-            raise UserError(f"night {name}: the video cannot be read ({error.strerror})") from None
+            raise UserError(f"{self._what}: the video cannot be read ({error.strerror})") from None
         try:
             self._open_stream(threads)
         except BaseException:
@@ -79,12 +80,12 @@ class VideoReader:
             and stream.codec_context.name not in _PICTURES
         ]
         if not streams:
-            raise UserError(f"night {self.name}: the file holds no video stream")
+            raise UserError(f"{self._what}: the file holds no video stream")
         stream = self._stream = streams[0]
         context = stream.codec_context
         if not 0 < context.width * context.height <= MAX_PIXELS:
             raise UserError(
-                f"night {self.name}: pictures of {context.width}x{context.height}; expected at "
+                f"{self._what}: pictures of {context.width}x{context.height}; expected at "
                 f"most {MAX_PIXELS} pixels"
             )
         context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
@@ -100,7 +101,7 @@ class VideoReader:
         self._after = next(self._frames, None)
         self._last_asked = -np.inf
         if self._after is None:
-            raise UserError(f"night {self.name}: the video holds no frame that can be decoded")
+            raise UserError(f"{self._what}: the video holds no frame that can be decoded")
 
     @property
     def declared_s(self) -> float | None:
@@ -145,7 +146,7 @@ class VideoReader:
                 stamp = frame.pts if frame.pts is not None else frame.dts
                 if stamp is None or frame.time_base is None:
                     raise UserError(
-                        f"night {self.name}: a frame of the video has no time stamp; remux the file"
+                        f"{self._what}: a frame of the video has no time stamp; remux the file"
                     )
                 if self._first_stamp is None:
                     self._first_stamp = stamp
@@ -153,6 +154,12 @@ class VideoReader:
                     continue
                 last = stamp
                 yield float((stamp - self._first_stamp) * frame.time_base), frame
+
+    def frames(self) -> Iterator["VideoFrame"]:
+        """Every frame that has not been passed yet, in order, as it is stored."""
+        while self._after is not None:
+            yield self._after[1]
+            self._advance()
 
     def _advance(self) -> None:
         self._before = self._after
