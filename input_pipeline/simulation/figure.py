@@ -32,8 +32,8 @@ def draw_night(settings: SimulationSettings, night: Night, folder: Path, path: P
     records = list(clips(night, form))
     with np.load(truth_path(folder, night.night_id)) as file:
         truth = dict(file)
-    figure = Figure(figsize=(13, 11), layout="constrained")
-    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(3.2, 3.4, 2.2))
+    figure = Figure(figsize=(13, 11.5), layout="constrained")
+    top, middle, bottom = figure.subfigures(3, 1, height_ratios=(3.6, 3.3, 2.3))
     figure.suptitle(
         f"Simulated night {night.night_id}: {night.sex}, {night.age:.0f} years, AHI {night.ahi:.0f}"
     )
@@ -84,8 +84,12 @@ def _draw_course(panel, records: list[dict], truth: dict, settings: SimulationSe
         axes[1].axvspan(
             onset / 60, (onset + duration) / 60, color="#b5403f", alpha=0.4, linewidth=0
         )
-    axes[2].plot(time, truth["motion"], color="black", linewidth=0.5, label="movement")
-    axes[2].plot(time, truth["twitch"], color="#d98c00", linewidth=0.5, label="twitch")
+    axes[2].plot(
+        time, np.minimum(truth["motion"], 40), color="black", linewidth=0.5, label="movement"
+    )
+    axes[2].vlines(
+        truth["twitch_onset"] / 60, -12, -4, color=_COLOURS[4], linewidth=0.5, label="twitches"
+    )
     axes[2].legend(loc="upper right", fontsize=8, ncols=2)
     axes[2].set_ylabel("motion\n(hidden)")
     when = [
@@ -100,8 +104,8 @@ def _draw_course(panel, records: list[dict], truth: dict, settings: SimulationSe
         ]
     )
     axes[3].plot(when, change, color="black", linewidth=0.5)
-    axes[3].set_ylabel("frame change\n(from MP4)")
-    axes[3].set_xlabel("minutes; apnoeas and hypopnoeas shaded")
+    axes[3].set_ylabel("change\n(MP4)")
+    axes[3].set_xlabel("minutes; apnoeas and hypopnoeas are shaded, change is between frames")
     axes[3].set_xlim(0, minutes[-1])
 
 
