@@ -195,6 +195,7 @@ def _kenshohara(
     blocks: tuple[int, ...],
     factorized: bool,
     bottleneck: bool,
+    /,
     num_classes: int = 5,
     width: float = 1.0,
     depth: float = 1.0,
@@ -219,7 +220,12 @@ r3d_50 = partial(_kenshohara, (3, 4, 6, 3), False, True)
 
 
 def _torchvision(
-    factorized: bool, num_classes: int = 5, width: float = 1.0, depth: float = 1.0, **options: Any
+    factorized: bool,
+    /,
+    num_classes: int = 5,
+    width: float = 1.0,
+    depth: float = 1.0,
+    **options: Any,
 ) -> VideoResNet:
     own = {
         "stem_taps": (3, 7),
