@@ -54,6 +54,10 @@ class Sacd(Objective):
         weights: lambda_1..3 of Eq. 5.
         group_size: clips of a graph; the batch is a whole number of groups.
         graph: attributes of `StructureGraph` other than its defaults, such as {"layers": 5}.
+        graph_learning_rate: of an Adam of the graph networks' own, at a constant rate (that of
+            Graph Matching Networks is 1e-4); None trains them with the student's optimizer. At
+            too high a rate all graphs become one vector: the two logged distances are then
+            equal, and L_D rests at 1.
         graph_margin: gamma of the pair loss.
         ld_negatives: graphs a video graph is told apart from: the EEG graphs of the batch's other
             groups, that of the previous step's first group, or none (the equation as printed).
@@ -77,6 +81,7 @@ class Sacd(Objective):
     )
     group_size: int = 16
     graph: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    graph_learning_rate: float | None = None
     graph_margin: float = 1.0
     ld_negatives: Negatives = "groups_and_previous"
     ld_norm: Norm = "l2"
@@ -151,6 +156,15 @@ class Sacd(Objective):
             if "projection" in params:
                 buffers["projection"] = jax.tree.map(jnp.copy, params["projection"])
         return params, buffers
+
+    def optimizer(self, base: optax.GradientTransformation) -> optax.GradientTransformation:
+        """`base` for all heads, or an Adam of their own for the graph networks."""
+        if self.graph_learning_rate is None:
+            return base
+        return optax.partition(
+            {"graph": optax.adam(self.graph_learning_rate), "other": base},
+            lambda params: {k: "graph" if k.endswith("_graph") else "other" for k in params},
+        )
 
     def terms(
         self,

@@ -4,6 +4,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.test_util import check_grads
 
@@ -309,6 +310,17 @@ def test_terms_of_weight_zero_are_not_there():
     assert not buffers
     history, _, _ = run(objective, steps=1)
     assert set(history[0][0]) == {"jsd"}
+
+
+def test_graph_networks_may_have_an_adam_of_their_own():
+    base = optax.sgd(0.5)
+    assert objectives.create("sacd").optimizer(base) is base
+    optimizer = objectives.create("sacd", graph_learning_rate=1e-4).optimizer(base)
+    params = {"student_graph": {"w": jnp.ones(2)}, "projection": {"kernel": jnp.ones(2)}}
+    grads = jax.tree.map(lambda leaf: 3 * leaf, params)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["student_graph"]["w"], -1e-4, rtol=1e-5)
+    np.testing.assert_allclose(updates["projection"]["kernel"], -1.5, rtol=1e-6)
 
 
 def test_what_the_user_mistyped():
