@@ -8,6 +8,8 @@ sizes in under 2 minutes; its figures mean nothing.
 
 from ml_collections import ConfigDict
 
+from sacd_jax.config import RunConfig, with_defaults
+
 
 def get_config(size: str = "full") -> ConfigDict:
     """`size` is full or miniature."""
@@ -17,21 +19,23 @@ def get_config(size: str = "full") -> ConfigDict:
     config.dataset = {
         "name": "simulated",
         "simulation": {
-            "nights": 12 if miniature else 24,
-            "hours": 0.25 if miniature else 1.0,
+            "nights": 12 if miniature else 28,
+            # An hour of each subject's night in two windows, cut at random from the whole of it.
+            "hours": 0.15 if miniature else 0.5,
+            "windows": 1 if miniature else 2,
             "height": 48,
             "width": 56,
             "frame_rate": 2.0,
             "seed": 0,
         },
         "clips": {"frame_rate": 2.0, "height": 48, "width": 56},
-        # A third of the subjects tests, so that an interval over subjects says something.
-        "split": {"seed": 0, "test_fraction": 1 / 3, "validation_fraction": 0.25},
+        # In each AHI group 4 subjects train, 1 validates and 2 test.
+        "split": {"seed": 0, "test_fraction": 0.25, "validation_fraction": 0.2},
     }
 
     student = {
         "name": "r2plus1d_small",
-        "options": {"video_input": "differences", "lags": 3},
+        "options": {"video_input": "differences", "lags": 3, "stem_patch": 8},
     }
     # Two later frames less the first, at 16 moments: movement over half a second and a second.
     sampling = {"moments": 16, "lags_s": (0.0, 0.5, 1.0)}
@@ -40,7 +44,7 @@ def get_config(size: str = "full") -> ConfigDict:
         "sampling": sampling,
         "augment": {"crop": (40, 48), "flip": 0.5},
         "batch_size": 32,
-        "passes": 1.0 if miniature else 12.0,
+        "passes": 1.0 if miniature else 20.0,
         "optimizer": {
             "name": "sgd",
             "learning_rate": 0.05,
@@ -51,7 +55,7 @@ def get_config(size: str = "full") -> ConfigDict:
     }
 
     config.order = ("teacher", "baseline", "sacd")
-    config.runs = {
+    runs = {
         "teacher": {
             "task": "classify",
             "student": {
@@ -78,4 +82,5 @@ def get_config(size: str = "full") -> ConfigDict:
             "key_encoder_decay": 0.99,
         },
     }
+    config.runs = {name: with_defaults(RunConfig, run) for name, run in runs.items()}
     return config

@@ -1,0 +1,162 @@
+"""The training command: the demo at toy size from nothing to the report, and what breaks it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sacd_jax import log
+
+TOY = ("--config", "configs/demo.py:miniature")
+
+
+def train(root: Path, workdir: Path, *arguments: str, check: bool = True, **options):
+    """Runs the command as a user would, on one CPU device."""
+    command = [sys.executable, "-m", "sacd_jax.train", *TOY, "--workdir", str(workdir), *arguments]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    result = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=280, **options
+    )
+    if check:
+        assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+@pytest.fixture(scope="session")
+def demo(root, tmp_path_factory) -> tuple[Path, str]:
+    """The miniature demo, run once: its folder and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "demo"
+    return workdir, train(root, workdir).stdout
+
+
+def weights(run: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(run / "model" / "model.safetensors")
+
+
+def same_run(one: Path, two: Path) -> None:
+    """Bit for bit the same weights, losses and predictions."""
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert np.array_equal(first[name], second[name]), name
+    with np.load(one / "predictions_test.npz") as a, np.load(two / "predictions_test.npz") as b:
+        assert np.array_equal(a["logits"], b["logits"])
+    clock = {"clips_per_second", "data_wait", "compile_seconds"}
+    lines = [
+        [{k: v for k, v in line.items() if k not in clock} for line in log.read(run)]
+        for run in (one, two)
+    ]
+    validation = [[line for line in run if line["split"] == "validation"] for run in lines]
+    assert validation[0] == validation[1]
+
+
+def test_demo_goes_from_nothing_to_a_report(demo):
+    workdir, printed = demo
+    for name in ("teacher", "baseline", "sacd"):
+        run = workdir / name
+        for file in ("config.json", "versions.json", "metrics.jsonl", "predictions_test.npz"):
+            assert (run / file).is_file(), (name, file)
+        lines = log.read(run)
+        trained = [line for line in lines if line["split"] == "train"]
+        assert trained and all(line["clips_per_second"] > 0 for line in trained)
+        assert all(0 <= line["data_wait"] <= 1 for line in trained)
+        assert any(line["split"] == "validation" for line in lines)
+    assert {"graph", "contrast", "jsd", "graph_distance_positive"} <= set(
+        next(line for line in log.read(workdir / "sacd") if line["split"] == "train")
+    )
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["simulated"] is True
+    rows = ("hidden signals", "hidden signals at frame times", "teacher", "baseline", "sacd")
+    assert set(rows) <= set(results["rows"])
+    assert "Simulated nights" in printed and "report.html" in printed
+    page = (workdir / "report.html").read_text()
+    assert "simulated" in page.lower() and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_second_call_keeps_everything(demo, root):
+    workdir, _ = demo
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("predictions_test.npz")}
+    result = train(root, workdir)
+    assert result.stderr.count("finished earlier") == 3
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_interrupted_run_goes_on_and_equals_the_uninterrupted_one(demo, root, tmp_path):
+    reference, _ = demo
+    workdir = tmp_path / "demo"
+    shutil.copytree(reference / "data", workdir / "data")
+    shutil.copytree(reference / "teacher", workdir / "teacher")
+    command = [sys.executable, "-m", "sacd_jax.train", *TOY, "--workdir", str(workdir)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        [*command, "--runs=sacd"], cwd=root, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 200
+    while not log.read(workdir / "sacd") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.rstrip().splitlines()[-1].startswith("error: interrupted")
+    assert "Traceback" not in errors
+    assert not (workdir / "sacd" / "predictions_test.npz").exists()
+
+    train(root, workdir, "--runs=sacd")
+    same_run(reference / "sacd", workdir / "sacd")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--runs=student"], "error: --runs names 'student', expected some of"),
+        (["--config.runs.sacd.objective.name=scad"], "error: objective 'scad' is not known"),
+        (["--config.runs.baseline.batch_size=0"], "batch_size is 0, expected at least 1"),
+        (["--config.runs.sacd.batch_size=24"], "expected a multiple of 16"),
+        (["--config.runs.baseline.sampling.moments=99"], "moments 99"),
+    ],
+)
+def test_wrong_settings_end_in_one_line(demo, root, tmp_path, arguments, words):
+    reference, _ = demo
+    workdir = tmp_path / "demo"
+    workdir.mkdir()
+    (workdir / "data").symlink_to(reference / "data")
+    shutil.copytree(reference / "teacher", workdir / "teacher")
+    result = train(root, workdir, *arguments, check=False)
+    assert result.returncode == 1
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and words in lines[0], result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_another_setting_in_the_same_folder_is_refused(demo, root):
+    workdir, _ = demo
+    result = train(root, workdir, "--config.runs.sacd.seed=1", check=False)
+    assert result.returncode == 1
+    assert "holds a run with run.seed = 0, now it is 1" in result.stderr
+
+
+def test_a_loss_gone_wrong_stops_with_step_and_term(demo, root, tmp_path):
+    reference, _ = demo
+    workdir = tmp_path / "demo"
+    workdir.mkdir()
+    (workdir / "data").symlink_to(reference / "data")
+    result = train(
+        root,
+        workdir,
+        "--runs=baseline",
+        "--config.runs.baseline.optimizer.learning_rate=1e30",
+        "--config.runs.baseline.optimizer.clip_norm=0.0",
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "at step" in result.stderr and "expected a finite number" in result.stderr
+    assert not (workdir / "baseline" / "predictions_test.npz").exists()
