@@ -17,8 +17,9 @@ from sacd_jax.pretrained import Converted
 
 _EXAMPLE = """example:
   python -m sacd_jax.convert --architecture r3d_18 --checkpoint r3d18_KM_200ep.pth --out weights/r3d
-  python -m sacd_jax.train --config configs/demo.py --config.student.name=r3d_18 \\
-      --config.student.pretrained=weights/r3d --workdir runs/r3d"""
+
+then, in a run of a config:
+  "student": {"name": "r3d_18", "pretrained": "weights/r3d"}"""
 
 
 def store(folder: Path, model: Model) -> bool:

@@ -229,8 +229,10 @@ class _Archive:
         name = printable(info.filename)
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise RefusedError(f"its record {name} is compressed, which torch.save never does")
-        self.file.seek(info.header_offset)
-        header = self.file.read(30)
+        header = b""
+        if 0 <= info.header_offset < self.size:  # a wrong directory makes it negative
+            self.file.seek(info.header_offset)
+            header = self.file.read(30)
         if len(header) < 30 or header[:4] != b"PK\3\4":
             raise RefusedError(f"its record {name} has no header")
         lengths = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")

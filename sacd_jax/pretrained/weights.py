@@ -28,7 +28,7 @@ from sacd_jax.pretrained.state_dict import Entry, StateDict, open_state_dict
 _log = logging.getLogger(__name__)
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_SHOWN = 24
+_SHOWN = 24  # names of a list in an error
 TreePath = names.Path
 
 
@@ -181,13 +181,12 @@ def _take(
     known, entries = ARCHITECTURES[architecture], state.entries
     places = known.names(encoder)
     shapes = {path: leaf.shape for path, leaf in flatten_dict(variable_shapes(encoder)).items()}
+    expected = {key: _torch(shapes[place]) for key, place in places.items()}
     head = {key for key in places if key.startswith(f"{known.head}.")}
-    fits = {key for key in places if key in entries} - {
-        key
-        for key in places
-        if key in entries and entries[key].shape != _torch(shapes[places[key]])
-    }
-    if not head <= fits and (head <= set(entries) or not head & set(entries)):
+    # The file's classifier is of no use behind a layer that the file lacks, or for other classes.
+    lacks = set(shapes) - set(places.values())
+    others = all(k in entries and entries[k].shape[:1] != expected[k][:1] for k in head)
+    if lacks or others or not head & entries.keys():
         places = {key: place for key, place in places.items() if key not in head}
     missing = [key for key in places if key not in entries]
     extra = [
@@ -197,16 +196,17 @@ def _take(
         and not key.endswith("num_batches_tracked")
     ]
     wrong = [
-        f"{key} {entries[key].dtype} {entries[key].shape}, expected {_torch(shapes[place])}"
-        for key, place in places.items()
-        if key in entries and (key not in fits or entries[key].dtype not in _FLOATS)
+        f"{key} {entries[key].dtype} {entries[key].shape}, expected {expected[key]}"
+        for key in places
+        if key in entries
+        and (entries[key].shape != expected[key] or entries[key].dtype not in _FLOATS)
     ]
     found = {"missing": missing, "unused": extra, "of another shape or type": wrong}
     if any(found.values()):
-        lists = "; ".join(f"{what}: {_listed(keys)}" for what, keys in found.items() if keys)
-        raise UserError(
-            f"{path} does not fit {architecture}{_better(architecture, entries)}: {lists}"
-        )
+        other = _other(architecture, entries)
+        shown = 3 if other else _SHOWN
+        lists = "; ".join(f"{what}: {_listed(keys, shown)}" for what, keys in found.items() if keys)
+        raise UserError(f"{path} does not fit {architecture}{other}: {lists}")
     taken = {place: _value(path, key, entries[key]) for key, place in places.items()}
     return taken, [place for place in shapes if place not in taken]
 
@@ -260,7 +260,7 @@ def _torch(shape: tuple[int, ...]) -> tuple[int, ...]:
     return names.to_torch(np.broadcast_to(np.float32(0), shape)).shape
 
 
-def _better(architecture: str, entries: Mapping[str, Entry]) -> str:
+def _other(architecture: str, entries: Mapping[str, Entry]) -> str:
     """Says which other network the names belong to, if one does."""
     tensors = {key for key in entries if not key.endswith("num_batches_tracked")}
     for name, known in ARCHITECTURES.items():
@@ -271,6 +271,6 @@ def _better(architecture: str, entries: Mapping[str, Entry]) -> str:
     return ""
 
 
-def _listed(keys: list[str]) -> str:
-    shown = ", ".join(printable(key) for key in keys[:_SHOWN])
-    return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"
+def _listed(keys: list[str], shown: int) -> str:
+    text = ", ".join(printable(key) for key in keys[:shown])
+    return text if len(keys) <= shown else f"{text} and {len(keys) - shown} more"

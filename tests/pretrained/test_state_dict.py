@@ -346,6 +346,23 @@ def test_a_flipped_bit_in_a_record_is_seen(tmp_path):
     assert "checksum" in refusal(path)
 
 
+@pytest.mark.parametrize("position", [0x7FFFFFFF, 0xFFFFFFFE])
+def test_a_record_elsewhere_is_refused(tmp_path, position):
+    """The first bytes of the directory say where its first record is; a shift may turn negative."""
+    path = whole().write(tmp_path / "a.pth")
+    content = bytearray(path.read_bytes())
+    entry = content.index(b"PK\1\2")
+    content[entry + 42 : entry + 46] = position.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert "has no header" in refusal(path)
+    end = content.index(b"PK\5\6")
+    start = int.from_bytes(content[end + 16 : end + 20], "little")
+    content[end + 16 : end + 20] = (start + 5).to_bytes(4, "little")
+    content[entry + 42 : entry + 46] = bytes(4)
+    path.write_bytes(content)
+    assert "has no header" in refusal(path)
+
+
 def test_a_file_cut_anywhere_is_refused(tmp_path):
     content = whole().write(tmp_path / "whole.pth").read_bytes()
     path = tmp_path / "cut.pth"
@@ -372,6 +389,22 @@ def test_any_change_of_a_file_is_read_or_refused(tmp_path, data):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < 8 << 20
+
+
+@same_folder
+@given(st.data())
+def test_any_change_of_what_the_pickle_says_is_read_or_refused(tmp_path, data):
+    """As above, behind checksums that are right."""
+    file = whole()
+    content = bytearray(file.records["archive/data.pkl"])
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    file.records["archive/data.pkl"] = bytes(content)
+    path = file.write(tmp_path / "changed.pth")
+    try:
+        assert all(math.prod(value.shape) <= 64 for value in read(path).values())
+    except UserError as error:
+        assert str(path) in str(error)
 
 
 @same_folder

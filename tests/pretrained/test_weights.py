@@ -255,6 +255,13 @@ def test_a_name_that_is_not_known_gets_a_suggestion(tmp_path):
         convert("mlp", tmp_path / "a.pth")
 
 
+def test_a_head_behind_another_width_is_not_silently_dropped(tmp_path):
+    state = attnsleep() | {"fc.weight": np.ones((5, 17), np.float32)}
+    path = save(state_dict(state), tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"fc\.weight float32 \(5, 17\), expected \(5, 3000\)"):
+        convert("attnsleep", path)
+
+
 def test_an_empty_head_is_no_head(tmp_path):
     state = attnsleep()
     state["fc.weight"] = np.ones((0, 3000), np.float32)
