@@ -241,8 +241,7 @@ def train_batches(
     Args:
         batch_size: clips of all processes together; each yields its `batch_size / process_count`.
         batch_mode: `shuffled` (clips of known stage in any order) or `contiguous` (shuffled groups
-            of `group_size` neighbouring clips of one night; the paper's "temporal correlation",
-            register A13).
+            of `group_size` neighbouring clips of one night; the paper's "temporal correlation").
         to_device: is called on each host batch ahead of time, in a thread of its own.
         extra: arrays over the rows of the split that are joined to the batch (a teacher cache).
 

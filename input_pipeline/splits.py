@@ -4,7 +4,7 @@ group.
 In each AHI group, subjects are put in an order that depends on the seed and their names alone (so
 that it is the same everywhere and a new subject does not shuffle the others); the first floor((1 -
 test_fraction) n) are for training, the rest for test, and validation_fraction of the training
-subjects become validation (register 6.2). Groups of three and more subjects have at least one in
+subjects become validation. Groups of three and more subjects have at least one in
 each part.
 """
 

@@ -47,7 +47,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """See `sacd_jax.optimizer.make`; defaults are the paper's (register A31)."""
+    """See `sacd_jax.optimizer.make`; defaults follow the paper and its code base (CCL)."""
 
     name: str = "sgd"
     learning_rate: float = 1e-3
@@ -65,11 +65,16 @@ class AugmentConfig:
     """What is done to a training clip inside the jitted step; evaluation crops the centre.
 
     `crop` is (height, width) in pixels; () takes the stored frame whole. `flip` is the probability
-    of a left-right mirror; one draw a clip for all its frames (register A44).
+    of a left-right mirror; one draw a clip for all its frames. With `scale` a crop
+    is a random part of the frame, of a share of its area between the two numbers and of a width to
+    height within `ratio`, resampled to the size of `crop`; evaluation shrinks the frame until its
+    shorter side is that of `crop`, then crops the centre (UCF51's protocol).
     """
 
     crop: tuple[int, ...] = ()
     flip: float = 0.5
+    scale: tuple[float, ...] = ()
+    ratio: tuple[float, ...] = (3 / 4, 4 / 3)
 
 
 @dataclass(frozen=True)
@@ -212,9 +217,34 @@ def check(run: RunConfig, where: str) -> RunConfig:
         len(run.augment.crop) not in (0, 2),
         f"augment.crop is {run.augment.crop}, expected (height, width) or ()",
     )
+    for name, pair in (("scale", run.augment.scale), ("ratio", run.augment.ratio)):
+        ordered = len(pair) == 2 and 0 < pair[0] <= pair[1]
+        refuse(
+            not ordered and pair != (),
+            f"augment.{name} is {pair}, expected two ascending numbers above 0",
+        )
+    refuse(
+        bool(run.augment.scale) and not (run.augment.crop and run.augment.ratio),
+        "augment.scale is set, but augment.crop or ratio is not",
+    )
     modes = ("shuffled", "contiguous")
     refuse(run.batch_mode not in modes, f"batch_mode is {run.batch_mode!r}, expected {modes}")
     return run
+
+
+def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with every setting of the dataclass `cls` that they leave open, at its default.
+
+    Config files fill their groups with it, so that the command line can override any setting.
+    """
+    filled = dict(values)
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            filled[f.name] = with_defaults(hints[f.name], filled.get(f.name, {}))
+        elif f.default is not dataclasses.MISSING and f.default is not None:
+            filled.setdefault(f.name, f.default)
+    return filled
 
 
 def as_json(value: Any) -> Any:
@@ -268,7 +298,8 @@ def parse_flags(argv: Sequence[str], example: str) -> flags.FlagValues:
     try:
         rest = values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"command line: {' '.join(str(error).strip('"').split())}") from error
+        what = f"no setting {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(f"command line: {' '.join(what.split())}") from error
     if len(rest) > 1:
         raise UserError(f"command line: {rest[1]!r} is no flag; example: {example}")
     for name in ("config", "workdir"):

@@ -10,8 +10,8 @@ from sacd_jax.objectives.objective import Objective
 def schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Learning rate as a function of the step.
 
-    `constant`; `step`: times `decay` at each of `milestones`, given as shares of the run (register
-    A31); `one_cycle`: linear rise over the share `warmup`, then a half cosine down to zero.
+    `constant`; `step`: times `decay` at each of `milestones`, given as shares of the run;
+    `one_cycle`: linear rise over the share `warmup`, then a half cosine down to zero.
     """
     peak = config.learning_rate
     if config.schedule == "constant":

@@ -153,6 +153,7 @@ def test_a_loss_gone_wrong_stops_with_step_and_term(demo, root, tmp_path):
         root,
         workdir,
         "--runs=baseline",
+        "--config.runs.baseline.passes=4.0",
         "--config.runs.baseline.optimizer.learning_rate=1e30",
         "--config.runs.baseline.optimizer.clip_norm=0.0",
         check=False,

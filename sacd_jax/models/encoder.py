@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from input_pipeline.errors import UserError
 
 EMBEDDING_DIM = 512
-"""Width at which student and teacher meet (paper IV-B; register A4)."""
+"""Width at which student and teacher meet (paper IV-B)."""
 
 Batch = Mapping[str, Any]
 
