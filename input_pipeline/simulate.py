@@ -26,7 +26,7 @@ _HELP = {
 
 _EXAMPLE = """example:
   python -m input_pipeline.simulate --out nights --nights 24 --hours 1
-      24 sleepers, an hour of each, 48x64 pixels at 2 frames a second: about 120 MB
+      24 sleepers, an hour of each, 48x64 pixels at 2 frames a second: about 140 MB
   python -m input_pipeline.simulate --out nights --nights 4 --hours 0 \
       --height 240 --width 320 --fps 25
       four whole nights as a clinic's camera sees them

@@ -1,5 +1,6 @@
 """What the user of the simulator chooses, and the random streams it draws from."""
 
+import math
 import zlib
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,7 +45,8 @@ class SimulationSettings:
     wake_hours: float = 0.0
     """Wake added after the night's last sleep; hospitals that record 10 h have 2 to 3 of them."""
     crf: int = 23
-    """Quality of the H.264 video; above 25 the codec erases breathing."""
+    """Quality of the H.264 video at up to 5 frames a second; above 25 the codec erases breathing.
+    Higher frame rates are encoded better, see `encoder_crf`."""
     dropped_frames: float = 0.001
     """Share of frames the camera loses; their moments are missing from the MP4."""
 
@@ -76,6 +78,15 @@ class SimulationSettings:
     def window_clips(self) -> int:
         """Clips of one window; 0 when whole nights are recorded."""
         return round(self.hours * 3600 / CLIP_SECONDS)
+
+    @property
+    def encoder_crf(self) -> float:
+        """What the encoder is asked for.
+
+        At 25 frames a second breathing moves so little from one frame to the next that H.264 takes
+        it for noise at a quality that shows it well at 5 (docs/simulator.md).
+        """
+        return max(self.crf - 2.5 * max(math.log2(self.frame_rate / 5), 0), 0)
 
     def identity(self) -> dict[str, Any]:
         """What two runs must share to write the same nights; `nights` may grow."""

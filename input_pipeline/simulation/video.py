@@ -199,7 +199,7 @@ def write_mp4(
     with av.open(str(path), "w", format="mp4") as container:
         output = container.add_stream("libx264", rate=rate)
         output.width, output.height, output.pix_fmt = settings.width, settings.height, "yuv420p"
-        output.options = {"preset": "veryfast", "crf": str(settings.crf)}
+        output.options = {"preset": "veryfast", "crf": f"{settings.encoder_crf:.1f}"}
         output.codec_context.thread_count = 1
         output.codec_context.time_base = 1 / rate
         for numbers, pictures in frames(settings, recording, hidden):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.readers.video import VideoReader
-from input_pipeline.simulation.recording import hidden_signals, plan
+from input_pipeline.simulation.recording import hidden_signals, plan, truth
 from input_pipeline.simulation.settings import SimulationSettings
 from input_pipeline.simulation.video import frame_numbers, frames, write_mp4
 
@@ -54,6 +54,22 @@ def test_breathing_survives_the_codec(settings, folder, truths, recordings):
         ]
     )
     assert len(seen) > 10
+    assert np.median(seen) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "rate"), [((48, 56), 2.0), ((96, 128), 5.0), ((96, 128), 25.0)])
+def test_breathing_survives_at_other_sizes_and_frame_rates(tmp_path, size, rate):
+    settings = SimulationSettings(
+        nights=3, hours=0.05, height=size[0], width=size[1], frame_rate=rate, seed=5
+    )
+    recording = plan(settings, 2)[0]
+    hidden = hidden_signals(settings, recording)
+    write_mp4(tmp_path / "v.mp4", settings, recording, hidden)
+    seen = breathing_seen(
+        *decoded(tmp_path / "v.mp4", settings, recording), truth(settings, recording, hidden)
+    )
+    assert len(seen) >= 4
     assert np.median(seen) > 0.8
 
 
