@@ -1,5 +1,7 @@
 """What happens to a clip's pixels inside the jitted step; uint8 in, uint8 out."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
@@ -43,13 +45,110 @@ def random_flip(rng: PRNGKeyArray, video: Video, probability: float | Float[Arra
     return jnp.where(flip[:, None, None, None, None], video[:, :, :, ::-1], video)
 
 
+def resampling(
+    size: int,
+    out: int,
+    start: Float[Array, " batch"],
+    length: Float[Array, " batch"],
+    cut: bool,
+) -> Float[Array, "batch {out} {size}"]:
+    """Weights that resample pixels from `start` on, `length` of them, to `out` pixels.
+
+    Bilinear, and averaging where it shrinks, as Pillow's BILINEAR. `cut`: pixels outside the part
+    do not show at its border (it is cut out first); otherwise only the frame ends them.
+    """
+    start, length = start[:, None, None], length[:, None, None]
+    step = length / out
+    centre = start + (jnp.arange(out)[:, None] + 0.5) * step
+    pixel = jnp.arange(size) + 0.5
+    weights = jnp.maximum(1 - jnp.abs(pixel - centre) / jnp.maximum(step, 1), 0)
+    if cut:
+        weights = jnp.where((pixel > start) & (pixel < start + length), weights, 0)
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def resample(
+    video: Video,
+    rows: Float[Array, "batch out_height height"],
+    columns: Float[Array, "batch out_width width"],
+) -> UInt8[Array, "batch frames out_height out_width channels"]:
+    """Applies the weights of `resampling` to both sides of every frame, rounded to pixels."""
+    exact = {"precision": "highest", "preferred_element_type": jnp.float32}
+    pixels = jnp.einsum("boh,bthwc->btowc", rows, video.astype(jnp.float32), **exact)
+    pixels = jnp.einsum("bpw,btowc->btopc", columns, pixels, **exact)
+    return jnp.round(jnp.clip(pixels, 0, 255)).astype(jnp.uint8)
+
+
+_ATTEMPTS = 10
+
+
+def random_boxes(
+    rng: PRNGKeyArray,
+    batch: int,
+    height: int,
+    width: int,
+    scale: tuple[float, ...],
+    ratio: tuple[float, ...],
+) -> tuple[Int[Array, " batch"], ...]:
+    """Top, left, height and width of a random part of each clip's frame.
+
+    As torchvision's RandomResizedCrop: an area and a logarithm of width to height are drawn up to
+    ten times; where none fits, it is the largest part in the middle whose ratio is allowed.
+    """
+    area_rng, ratio_rng, top_rng, left_rng = jax.random.split(rng, 4)
+    shape = (batch, _ATTEMPTS)
+    area = jax.random.uniform(area_rng, shape, minval=scale[0], maxval=scale[1]) * height * width
+    limits = [math.log(value) for value in ratio]
+    aspect = jnp.exp(jax.random.uniform(ratio_rng, shape, minval=limits[0], maxval=limits[1]))
+    widths, heights = jnp.round(jnp.sqrt(area * aspect)), jnp.round(jnp.sqrt(area / aspect))
+    fits = (widths <= width) & (heights <= height) & (widths >= 1) & (heights >= 1)
+    first, found = jnp.argmax(fits, axis=1)[:, None], fits.any(axis=1)
+    middle_height = min(height, round(width / ratio[0]))
+    middle_width = min(width, round(height * ratio[1]))
+    box_height = jnp.where(found, jnp.take_along_axis(heights, first, 1)[:, 0], middle_height)
+    box_width = jnp.where(found, jnp.take_along_axis(widths, first, 1)[:, 0], middle_width)
+    places = []
+    for key, side, length in ((top_rng, height, box_height), (left_rng, width, box_width)):
+        room = side - length
+        drawn = jnp.floor(jax.random.uniform(key, (batch,)) * (room + 1))
+        places.append(jnp.where(found, jnp.minimum(drawn, room), jnp.floor(room / 2)))
+    return tuple(value.astype(jnp.int32) for value in (*places, box_height, box_width))
+
+
+def random_resized_crop(rng: PRNGKeyArray, video: Video, config: AugmentConfig) -> Video:
+    """A random part of the frame at the size of `config.crop`, the same for all frames of a
+    clip."""
+    batch, _, height, width, _ = video.shape
+    boxes = random_boxes(rng, batch, height, width, config.scale, config.ratio)
+    top, left, box_height, box_width = (value.astype(jnp.float32) for value in boxes)
+    rows = resampling(height, config.crop[0], top, box_height, cut=True)
+    columns = resampling(width, config.crop[1], left, box_width, cut=True)
+    return resample(video, rows, columns)
+
+
+def shrunk_centre(video: Video, size: tuple[int, ...]) -> Video:
+    """The frame with its shorter side at that of `size`, then the middle of it."""
+    sides = video.shape[2:4]
+    weights = []
+    for side, out in zip(sides, size, strict=True):
+        shrunk = max(side * min(size) // min(sides), out)  # whole pixels, as an image would have
+        step = side / shrunk
+        start, length = round((shrunk - out) / 2) * step, out * step
+        ones = jnp.ones(1)
+        weights.append(resampling(side, out, start * ones, length * ones, cut=False))
+    batched = [jnp.broadcast_to(w, (video.shape[0], *w.shape[1:])) for w in weights]
+    return resample(video, *batched)
+
+
 def augment(rng: PRNGKeyArray, batch: Batch, config: AugmentConfig) -> dict:
     """A training batch: video cropped and mirrored at random; everything else as it was."""
     if "video" not in batch:
         return dict(batch)
     crop_rng, flip_rng = jax.random.split(rng)
     video = batch["video"]
-    if config.crop:
+    if config.scale:
+        video = random_resized_crop(crop_rng, video, config)
+    elif config.crop:
         video = random_crop(crop_rng, video, config.crop)
     return {**batch, "video": random_flip(flip_rng, video, config.flip)}
 
@@ -58,4 +157,5 @@ def centred(batch: Batch, config: AugmentConfig) -> dict:
     """A batch to evaluate on: the middle of each frame at the trained size."""
     if "video" not in batch or not config.crop:
         return dict(batch)
-    return {**batch, "video": centre_crop(batch["video"], config.crop)}
+    centre = shrunk_centre if config.scale else centre_crop
+    return {**batch, "video": centre(batch["video"], config.crop)}

@@ -11,6 +11,7 @@ from pathlib import Path
 import flax.linen as nn
 import jax
 import numpy as np
+from scipy import special
 
 from input_pipeline.commands import one_line_errors
 from input_pipeline.datasets.folder import read_info
@@ -21,12 +22,13 @@ from input_pipeline.loader import Batches, eval_batches, sequences
 from input_pipeline.simulation.ceiling import ceiling
 from input_pipeline.source import ClipSource, open_split
 from input_pipeline.splits import SPLITS
+from input_pipeline.stages import STAGES
 from sacd_jax import config as configs
 from sacd_jax import metrics, model_file, models, parallel, run_folder
 from sacd_jax.augment import centred
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, EncoderOutput, forward
-from sacd_jax.report import comparison
+from sacd_jax.report import comparison, plain
 from sacd_jax.tasks.losses import predictions_of
 from sacd_jax.train_state import Tree
 
@@ -77,16 +79,24 @@ class Evaluator:
         shardings = (parallel.replicated(mesh), parallel.sharded(mesh))
         self._step = jax.jit(step, out_shardings=shardings)
 
-    def __call__(self, variables: Tree, source: ClipSource) -> dict[str, np.ndarray]:
-        """logits f32[N,C], embedding f32[N,D], stage i32[N], index i32[N], ordered by index."""
-        parts = list(self.batches(variables, source))
+    def __call__(
+        self, variables: Tree, source: ClipSource, windows: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """logits f32[N,C], embedding f32[N,D], stage i32[N], index i32[N], ordered by index.
+
+        With consecutive frames a clip's predictions are the mean over its windows, at most
+        `windows` of them.
+        """
+        parts = list(self.batches(variables, source, windows))
         joined = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
         order = np.argsort(joined["index"], kind="stable")
-        return {key: value[order] for key, value in joined.items()}
+        return mean_over_windows({key: value[order] for key, value in joined.items()})
 
-    def batches(self, variables: Tree, source: ClipSource) -> Iterator[dict[str, np.ndarray]]:
+    def batches(
+        self, variables: Tree, source: ClipSource, windows: int | None = None
+    ) -> Iterator[dict[str, np.ndarray]]:
         """What is kept of each batch, without padding; rows are named by their `index`."""
-        with contextlib.closing(self._open(source)) as batches:
+        with contextlib.closing(self._open(source, windows)) as batches:
             carry, pending = self._first_carry(), None
             for batch in batches:  # one batch behind, so that the device never waits for the host
                 kept, carry = self._step(variables, batch, carry)
@@ -96,7 +106,7 @@ class Evaluator:
             if pending is not None:
                 yield _without_padding(pending)
 
-    def _open(self, source: ClipSource) -> Batches:
+    def _open(self, source: ClipSource, windows: int | None) -> Batches:
         common = {
             "batch_size": self._batch_size,
             "sampling": self._sampling,
@@ -107,7 +117,7 @@ class Evaluator:
         }
         if self._has_state:
             return sequences(source, SEQUENCE_LENGTH, seed=None, **common)
-        return eval_batches(source, **common)
+        return eval_batches(source, windows=windows, **common)
 
     def _first_carry(self) -> Tree:
         if not self._has_state:
@@ -124,6 +134,28 @@ def _without_padding(kept: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
     host = dict(jax.device_get(kept))
     mask = host.pop("mask")
     return {key: value[mask] for key, value in host.items()}
+
+
+def mean_over_windows(predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One row a clip from one row a window: probabilities and embeddings are averaged.
+
+    The logits of a clip with several windows are the logarithms of its mean probabilities.
+    """
+    rows, first, counts = np.unique(predictions["index"], return_index=True, return_counts=True)
+    if counts.max(initial=1) == 1:
+        return predictions
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values.astype(np.float64), first) / counts[:, None]
+
+    logits = predictions["logits"].astype(np.float64)
+    probabilities = mean(special.softmax(logits, axis=-1))
+    return {
+        "logits": np.log(np.maximum(probabilities, 1e-30)).astype(np.float32),
+        "embedding": mean(predictions["embedding"]).astype(np.float32),
+        "stage": predictions["stage"][first],
+        "index": rows.astype(np.int32),
+    }
 
 
 def figures(predictions: dict[str, np.ndarray]) -> metrics.Metrics:
@@ -188,7 +220,8 @@ def remember_experiment(experiment: configs.Experiment, workdir: Path, dataset: 
 
 
 def report(workdir: Path) -> Path:
-    """Compares the finished runs of an experiment; returns the path of the page.
+    """Compares the finished runs of an experiment; returns the path of the page (other data than
+    sleep: of the table).
 
     Prints the tables and writes results.json, table.md and report.html. On simulated nights, the
     simulator's ceiling stands among the rows.
@@ -201,6 +234,10 @@ def report(workdir: Path) -> Path:
         if not predictions_file(workdir / name, "test").exists():
             raise UserError(f"run {name} is not finished: no predictions on the test subjects")
     dataset = workdir / facts["dataset"]
+    info = read_info(dataset)
+    if info.classes != STAGES:
+        runs = {name: workdir / name for name in facts["runs"]}
+        return plain.write(runs, info.classes, info.split_mode, workdir)
     ceilings = {}
     if facts["nights"]:
         sampling = configs.build(
@@ -216,7 +253,7 @@ def report(workdir: Path) -> Path:
     results = comparison.compare(
         {name: workdir / name for name in facts["runs"]},
         ceilings,
-        dataclasses.asdict(read_info(dataset)),
+        dataclasses.asdict(info),
     )
     comparison.show(results)
     return comparison.write(results, workdir)

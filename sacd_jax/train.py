@@ -80,6 +80,8 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
     checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
 
+    windows = run.sampling.validation_windows
+
     # Networks, task and state
     stored = cache_teacher.outputs(run, source, mesh, workdir.parent) if run.teacher_cache else None
     task = create(run, source, mesh, total_steps, workdir.parent, stored)
@@ -139,7 +141,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
             if step % evaluate_every == 0 or step == total_steps:
                 with watch.pause():
                     window.check()
-                    measured = figures(evaluate(state.student(), validation))
+                    measured = figures(evaluate(state.student(), validation, windows))
                     log.write_figures("validation", step, measured, source.info.classes)
                     if measured["accuracy"] > best or run.select == "last":
                         best = measured["accuracy"]

@@ -1,10 +1,22 @@
 """Crops and mirrors: whole clips move together, pixels stay what they were."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from sacd_jax.augment import augment, centre_crop, centred, random_crop, random_flip
+from sacd_jax.augment import (
+    augment,
+    centre_crop,
+    centred,
+    random_boxes,
+    random_crop,
+    random_flip,
+    resample,
+    resampling,
+    shrunk_centre,
+)
 from sacd_jax.config import AugmentConfig
 
 
@@ -69,3 +81,68 @@ def test_augment_depends_on_its_key_alone(video):
     jitted = jax.jit(lambda rng, batch: augment(rng, batch, config))
     assert np.array_equal(once, jitted(jax.random.key(5), {"video": video})["video"])
     assert not np.array_equal(once, augment(jax.random.key(6), {"video": video}, config)["video"])
+
+
+PILLOW = 1.01
+"""Pillow rounds to whole levels after each of two passes, we once at the end."""
+
+
+def test_a_part_resampled_equals_pillow():
+    clip = np.random.default_rng(0).integers(0, 256, (1, 2, 24, 32, 3), dtype=np.uint8)
+    for top, left, height, width in ((0, 0, 24, 32), (3, 5, 20, 11), (23, 31, 1, 1), (4, 2, 7, 30)):
+        one = jnp.ones(1)
+        rows = resampling(24, 12, top * one, height * one, cut=True)
+        columns = resampling(32, 10, left * one, width * one, cut=True)
+        found = np.asarray(resample(clip, rows, columns)).astype(int)
+        for frame, ours in zip(clip[0], found[0], strict=True):
+            part = Image.fromarray(frame[top : top + height, left : left + width])
+            expected = np.asarray(part.resize((10, 12), Image.Resampling.BILINEAR)).astype(int)
+            assert np.abs(ours - expected).max() <= PILLOW
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (48, 64), (60, 40), (40, 41)])
+def test_the_centre_of_a_shrunk_frame_equals_pillow(shape):
+    clip = np.random.default_rng(1).integers(0, 256, (2, 1, *shape, 3), dtype=np.uint8)
+    size = 28
+    shrunk = [size * side // min(shape) for side in shape]
+    top, left = (round((side - size) / 2) for side in shrunk)
+    found = np.asarray(shrunk_centre(clip, (size, size))).astype(int)
+    for one, ours in zip(clip[:, 0], found[:, 0], strict=True):
+        image = Image.fromarray(one).resize(shrunk[::-1], Image.Resampling.BILINEAR)
+        expected = np.asarray(image).astype(int)[top : top + size, left : left + size]
+        assert np.abs(ours - expected).max() <= PILLOW
+
+
+def test_random_boxes_are_those_of_torchvision():
+    boxes = random_boxes(jax.random.key(0), 4000, 240, 320, (0.25, 1.0), (3 / 4, 4 / 3))
+    top, left, height, width = (np.asarray(value) for value in boxes)
+    assert (top >= 0).all() and (top + height <= 240).all()
+    assert (left >= 0).all() and (left + width <= 320).all()
+    area, ratio = height * width / (240 * 320), width / height
+    assert area.min() > 0.24 and area.max() > 0.95 and 0.27 < np.quantile(area, 0.05) < 0.32
+    assert 0.74 < ratio.min() < 0.77 and 1.31 < ratio.max() < 1.35
+    # Places are even: boxes with room touch either border about equally often.
+    room = height < 230
+    middle = (top[room] / (240 - height[room])).mean()
+    assert middle == pytest.approx(0.5, abs=0.02)
+
+
+def test_where_no_box_fits_it_is_the_largest_in_the_middle():
+    boxes = random_boxes(jax.random.key(0), 3, 10, 100, (0.9, 1.0), (3 / 4, 4 / 3))
+    assert [np.asarray(value).tolist() for value in boxes] == [
+        [0] * 3,
+        [43] * 3,
+        [10] * 3,
+        [13] * 3,
+    ]
+
+
+def test_zoom_goes_through_augment_and_centred(video):
+    config = AugmentConfig(crop=(6, 7), scale=(0.3, 0.8), flip=0.0)
+    zoom = jax.jit(lambda rng, video: augment(rng, {"video": video}, config)["video"])
+    zoomed = zoom(jax.random.key(0), video)
+    assert zoomed.shape == (6, 3, 6, 7, 1) and zoomed.dtype == jnp.uint8
+    still = np.repeat(video[:1, :1], 3, axis=1)  # one frame three times: cut out alike
+    frames = np.asarray(zoom(jax.random.key(1), still))
+    assert np.array_equal(frames[:, 0], frames[:, 1]) and np.array_equal(frames[:, 0], frames[:, 2])
+    assert centred({"video": video}, config)["video"].shape == (6, 3, 6, 7, 1)
