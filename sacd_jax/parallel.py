@@ -78,6 +78,14 @@ def check_batch_size(
         )
 
 
+def wait_for_all(name: str) -> None:
+    """Returns when every process has come here; `name` says where that is."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Copies a tree of host arrays to every device of the mesh."""
     return jax.device_put(tree, replicated(mesh))
