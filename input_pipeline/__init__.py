@@ -1,4 +1,4 @@
-"""From recorded nights to batches: manifest, readers, clips, data sets, loader. Knows nothing of models.
+"""From recorded nights to batches: manifest, readers, clips, data sets, loader. Knows no models.
 
 The readers load MNE, SciPy and PyAV when a file is opened, so this import stays cheap.
 """

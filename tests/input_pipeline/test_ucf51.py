@@ -16,7 +16,6 @@ from input_pipeline.source import open_split
 
 from .fake_ucf51 import (
     CLASSES,
-    GROUPS,
     HEIGHT,
     WIDTH,
     add,
