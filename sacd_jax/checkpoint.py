@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Checkpoints:
             keep: how many of the newest checkpoints stay.
         """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
-        self._facts = facts
+        self._facts, self._folder = facts, folder
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
@@ -39,6 +40,10 @@ class Checkpoints:
 
     def save(self, state: Any, step: int) -> None:
         """Starts writing; it counts only once it is whole. Raises what the last one met."""
+        # Asked first: a write that fails half-way buries its reason under the tracebacks of others.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        if shutil.disk_usage(self._folder).free < needed:
+            raise OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
         try:
             self._manager.save(
                 step,
@@ -93,6 +98,7 @@ class Checkpoints:
 
 def _named(error: Exception) -> Exception:
     # Orbax and TensorStore wrap the operating system's word in errors of their own.
-    if isinstance(error, OSError) or any(word in str(error).lower() for word in _FULL_DISK):
+    full = isinstance(error, OSError) and error.errno in (None, errno.ENOSPC)
+    if full or any(word in str(error).lower() for word in _FULL_DISK):
         return OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
     return error

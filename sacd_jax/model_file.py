@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialize
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
@@ -48,8 +48,10 @@ def save(folder: Path, model: Model) -> Path:
         "inputs": model.inputs,
     }
     path = folder / FILE_NAME
+    # Bytes first: safetensors' own writer hides what the operating system says of a full disk.
+    content = serialize(arrays, metadata={_HEADER: json.dumps(facts)})
     with whole_file(path) as temporary:
-        save_file(arrays, temporary, metadata={_HEADER: json.dumps(facts)})
+        temporary.write_bytes(content)
     return path
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: bit for bit, on other devices too, and never another run's or a half one."""
 
 import errno
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -74,9 +75,19 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
         raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
 
     monkeypatch.setattr(writer._manager, "save", full)
-    with pytest.raises(OSError) as raised:
+    with pytest.raises(OSError, match="no space left") as raised:
         writer.save(state(), 1)
     assert raised.value.errno == errno.ENOSPC
+    writer.close()
+
+
+def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
+    writer = Checkpoints(tmp_path / "c", {})
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=50))
+    with pytest.raises(OSError, match="no space left"):
+        writer.save(state(), 1)
+    assert writer.latest() is None and list((tmp_path / "c").iterdir()) == []
     writer.close()
 
 
