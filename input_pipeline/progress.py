@@ -28,6 +28,7 @@ class Progress:
         self._start = self._done = start
         self._note = ""
         self._bar: Bar | None = None
+        self._printed = -1
 
     def __enter__(self) -> "Progress":
         self._began = self._last_line = time.monotonic()
@@ -64,6 +65,9 @@ class Progress:
             self._print_line()
 
     def _print_line(self) -> None:
+        if self._printed == self._done:
+            return
+        self._printed = self._done
         rate = self.rate()
         left = (self.total - self._done) / rate if rate > 0 else float("inf")
         remaining = f", {left:.0f} s left" if 0 < left < float("inf") else ""
