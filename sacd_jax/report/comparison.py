@@ -73,18 +73,24 @@ class Results:
     @property
     def caution(self) -> tuple[str, ...]:
         """Sentences without which the figures must not be shown."""
-        said = []
-        if self.simulated:
-            said.append(
-                "Simulated nights: these figures test the software and the method's mechanics. "
-                "They say nothing about patients."
-            )
-        if self.leaks:
-            said.append(
-                f"Split mode {self.dataset_info['split_mode']}: validation clips come from "
-                "training subjects (a leak kept for comparison with the paper)."
-            )
-        return tuple(said)
+        return cautions(self.dataset_info)
+
+
+def cautions(dataset_info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Sentences without which figures on such data must not be shown."""
+    said = []
+    if dataset_info.get("simulated", False):
+        said.append(
+            "Simulated nights: these figures test the software and the method's mechanics. "
+            "They say nothing about patients."
+        )
+    split_mode = dataset_info.get("split_mode", "subject")
+    if split_mode != "subject":
+        said.append(
+            f"Split mode {split_mode}: validation clips come from training subjects (a leak kept "
+            "for comparison with the paper)."
+        )
+    return tuple(said)
 
 
 CEILING_EXPLANATIONS = {

@@ -1,0 +1,141 @@
+"""The table of a sweep: what its finished runs say, beside the paper's figures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from input_pipeline.datasets.folder import DatasetInfo, read_info
+from input_pipeline.files import whole_file, write_json
+from input_pipeline.stages import STAGES
+from sacd_jax.report import comparison, plain, statistics, tables
+from sacd_jax.report.paper_results import (
+    FIGURE_5,
+    TABLE_2,
+    TABLE_3,
+    TABLE_5,
+    PaperResult,
+)
+from sacd_jax.report.runs import Run, check_same_clips, read_run, subject_counts
+from sacd_jax.report.tables import MethodRow, method_table
+from sacd_jax.sweeps import plan
+from sacd_jax.sweeps.plan import Sweep
+
+
+def weights_name(graph: float, contrast: float, jsd: float) -> str:
+    """Name of a row of Figure 5: the weights of L_D, L_C and JSD."""
+    return f"{graph:g}, {contrast:g}, {jsd:g}"
+
+
+PAPER: dict[str, Mapping[tuple[str, str], PaperResult]] = {
+    "": {},
+    "table2": TABLE_2,
+    "table3": TABLE_3,
+    "table5": TABLE_5,
+    "figure5": {("", weights_name(*at)): PaperResult(value) for at, value in FIGURE_5.items()},
+}
+"""Name -> (group, name) of a row -> the paper's figures."""
+
+
+def write(
+    sweep: Sweep, runs_folder: Path, dataset: Path, folder: Path, resamples: int = 2000
+) -> Path:
+    """Writes the table of the runs that are finished, as Markdown and JSON.
+
+    Args:
+        sweep: its rows stand in the table, also those without a finished run.
+        runs_folder: where the runs lie. Of a row, every seed there counts; runs with other
+            settings or on other data do not.
+        dataset: the built data set.
+        folder: where the two files go, named after the sweep.
+        resamples: bootstrap samples of the judgement.
+
+    Returns:
+        the path of the Markdown.
+
+    Raises:
+        UserError: a run's file is broken, or runs were tested on different clips.
+    """
+    info = read_info(dataset)
+    found = {
+        row.key: {
+            seed: read_run(f"{row.key}-seed{seed}", path)
+            for seed, path in plan.finished(sweep, row, runs_folder, dataset).items()
+        }
+        for row in sweep.rows
+    }
+    teachers = {
+        name: read_run(name, runs_folder / name)
+        for name, run in sweep.teachers.items()
+        if plan.state(plan.Planned(name, run), runs_folder, dataset) == plan.DONE
+    }
+    everything = [*teachers.values(), *(run for seeds in found.values() for run in seeds.values())]
+    if everything:
+        check_same_clips(everything)
+    rows = [
+        MethodRow(
+            row.name,
+            {seed: subject_counts(run.predictions)[1] for seed, run in found[row.key].items()},
+            row.group,
+        )
+        for row in sweep.rows
+    ]
+    markdown, value = method_table(
+        rows,
+        reference=sweep.config.reference or None,
+        paper=PAPER[sweep.config.paper],
+        title=sweep.config.title or sweep.config.name,
+        columns=tables.DEFAULT_COLUMNS if info.classes == STAGES else plain.COLUMNS,
+        names=info.classes,
+        notes=(
+            *_about_data(info, everything),
+            *sweep.config.notes,
+            *_about_teachers(teachers, info.classes),
+            *_about_seeds(sweep, found),
+        ),
+        resamples=resamples,
+    )
+    data: dict[str, Any] = asdict(info)
+    path = folder / f"{sweep.config.name}.md"
+    with whole_file(path) as temporary:
+        temporary.write_text(markdown)
+    write_json(path.with_suffix(".json"), {"sweep": sweep.config.name, "data": data, **value})
+    return path
+
+
+def _about_data(info: DatasetInfo, runs: Sequence[Run]) -> list[str]:
+    """What differs from the paper's data."""
+    said = [f"Data: {info.name}, {'simulated' if info.simulated else 'recorded'}"]
+    if runs:
+        predictions = runs[0].predictions
+        subjects, scored = len(set(predictions.subject_id)), int((predictions.stage >= 0).sum())
+        said.append(f"{comparison.counted(subjects, 'test subject')}, {scored} scored test clips")
+    said.append(f"split {info.split_mode}")
+    sentences = ["; ".join(said) + "."]
+    if info.classes == STAGES:
+        sentences.append("The paper: 105 subjects of S3VE, 31,551 test clips.")
+        sentences += comparison.cautions(asdict(info))
+    return sentences
+
+
+def _about_teachers(teachers: Mapping[str, Run], classes: Sequence[str]) -> list[str]:
+    said = []
+    for name, run in teachers.items():
+        _, counts = subject_counts(run.predictions)
+        accuracy = float(statistics.figures(counts.sum(0), classes)["accuracy"])
+        said.append(f"{name} {tables.number('accuracy', accuracy)}")
+    return [f"Accuracy of the teachers on the same clips: {', '.join(said)}."] if said else []
+
+
+def _about_seeds(sweep: Sweep, found: Mapping[str, Mapping[int, Run]]) -> list[str]:
+    """How many seeds are behind each row; a row without ± has one."""
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for row in sweep.rows:
+        label = f"{row.group}: {row.name}" if row.group else row.name
+        by_seeds.setdefault(tuple(found[row.key]), []).append(label)
+    said = []
+    for seeds, labels in by_seeds.items():
+        rows = "all rows" if len(by_seeds) == 1 else ", ".join(labels)
+        listed = f"seeds {', '.join(map(str, seeds))}" if seeds else "no finished run"
+        said.append(f"{listed}: {rows}")
+    return ["Behind the rows: " + "; ".join(said) + "."]
