@@ -96,3 +96,22 @@ def fill(
         )
     filled = {name: old[name] if name in fits else value for name, value in fresh.items()}
     return dict(unflatten_dict(filled, sep="/")), sorted(set(fresh) - fits)
+
+
+def refuse_missing(variables: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuses stored weights that are not a whole network.
+
+    Args:
+        variables: as stored.
+        expected: the network's variables, or their shapes.
+
+    Raises:
+        UserError: names the first weight that is not there.
+    """
+    stored = flatten_dict(dict(variables), sep="/")
+    missing = sorted(set(flatten_dict(dict(expected), sep="/")) - set(stored))
+    if missing:
+        raise UserError(
+            f"the stored network lacks {missing[0]} (and {len(missing) - 1} more): "
+            "expected a trained network with its classifier"
+        )

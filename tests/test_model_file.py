@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax.model_file import FILE_NAME, Model, fill, load, save
+from sacd_jax.model_file import FILE_NAME, Model, fill, load, refuse_missing, save
 
 VARIABLES = {
     "params": {"head": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
@@ -59,3 +59,11 @@ def test_fill_keeps_fresh_weights_where_shapes_differ():
     assert filled["params"]["head"]["kernel"].shape == (2, 5)
     with pytest.raises(UserError, match="fit no layer"):
         fill(fresh, {"params": {"other": np.ones(3)}})
+
+
+def test_a_network_without_its_classifier_is_refused():
+    whole = {"params": {"body": np.ones(2), "classifier": np.ones(2), "extra": np.ones(2)}}
+    refuse_missing(whole, whole)
+    words = r"lacks params/classifier \(and 1 more\): expected a trained network"
+    with pytest.raises(UserError, match=words):
+        refuse_missing({"params": {"body": np.ones(2)}}, whole)

@@ -96,6 +96,10 @@ def create(
         teacher_variables = lent.variables
         keys = tuple(dict.fromkeys((*student.input_keys, *teacher.input_keys)))
         example = _example(run, source, keys)
+        inputs = {key: example[key] for key in teacher.input_keys}
+        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+        whole = jax.eval_shape(partial(teacher.init, train=False), rngs, inputs)
+        model_file.refuse_missing(lent.variables, whole)
         teacher_spec = output_spec(teacher, example)
     else:
         teacher, teacher_variables, keys = None, {}, student.input_keys
