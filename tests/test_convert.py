@@ -80,11 +80,12 @@ def test_nothing_is_left_by_a_failure(checkpoint, tmp_path, monkeypatch):
         run(save(state_dict(broken), tmp_path / "broken.pth"), out, "--num-classes", "5")
     assert not out.exists()
 
-    def full(arrays, path, metadata):
-        path.write_bytes(b"half")
+    def full(path, content):
+        with open(path, "wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("sacd_jax.model_file.save_file", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         run(checkpoint, out)
     assert list(out.iterdir()) == []

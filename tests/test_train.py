@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from input_pipeline.files import only_one
 from sacd_jax import log
 
 TOY = ("--config", "configs/demo.py:miniature")
@@ -31,9 +32,14 @@ def train(root: Path, workdir: Path, *arguments: str, check: bool = True, **opti
 
 @pytest.fixture(scope="session")
 def demo(root, tmp_path_factory) -> tuple[Path, str]:
-    """The miniature demo, run once: its folder and what it printed."""
-    workdir = tmp_path_factory.mktemp("runs") / "demo"
-    return workdir, train(root, workdir).stdout
+    """The miniature demo, run once for all processes of the tests: its folder, what it printed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "miniature"
+    workdir, printed = folder / "demo", folder / "printed.txt"
+    with only_one(folder / "lock", "another process runs the demo"):
+        if not printed.exists():
+            printed.write_text(train(root, workdir).stdout)
+    return workdir, printed.read_text()
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
