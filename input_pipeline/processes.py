@@ -78,3 +78,8 @@ def start_module(
     """Starts `python -m module arguments…` with this interpreter and an extended environment."""
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.Popen(command, env={**os.environ, **(environment or {})}, **options)
+
+
+def start_script(interpreter: str, script: os.PathLike[str], **options: Any) -> subprocess.Popen:
+    """Starts a file with another interpreter, isolated: it has its own packages, none of ours."""
+    return subprocess.Popen([interpreter, "-I", os.fspath(script)], **options)

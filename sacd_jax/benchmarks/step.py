@@ -1,0 +1,169 @@
+"""The full training step of named networks: forward, backward, SGD with momentum, BatchNorm.
+
+Several networks and convolution forms take turns in one run, on random clips. With --torch-python,
+an interpreter that has PyTorch runs the equal network in a process of its own, in the same turns.
+"""
+
+import argparse
+import contextlib
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
+from sacd_jax import models, optimizer
+from sacd_jax.benchmarks import timing
+from sacd_jax.benchmarks.timing import Contestant, Measured
+from sacd_jax.benchmarks.torch_child import TorchChild
+from sacd_jax.config import AugmentConfig, OptimizerConfig
+from sacd_jax.report.tables import show
+from sacd_jax.tasks import classify
+
+EXAMPLE = "python -m sacd_jax.benchmark step --model r2plus1d_18,r3d_18 --form matmul,direct"
+
+CLASSES = 5
+OPTIMIZER = OptimizerConfig(name="sgd", schedule="constant")
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    parser.add_argument(
+        "--model", required=True, metavar="NAMES", help="networks by name, with commas"
+    )
+    parser.add_argument(
+        "--form",
+        default="auto",
+        metavar="FORMS",
+        help="convolution forms with commas: auto, direct, matmul, folded (default: auto)",
+    )
+    parser.add_argument("--batch", type=int, default=4, help="clips a step (default: 4)")
+    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
+    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
+    parser.add_argument(
+        "--colours", type=int, choices=(1, 3), default=3, help="of a frame (default: 3)"
+    )
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="of computation")
+    parser.add_argument("--rounds", type=int, default=3, help="turns after warm-up (default: 3)")
+    parser.add_argument(
+        "--torch-python",
+        metavar="PATH",
+        help="interpreter of an environment with PyTorch: times the equal networks there",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Times the steps and prints the table.
+
+    Raises:
+        UserError: an unknown network or form, one without a PyTorch equal, no PyTorch there.
+    """
+    for name in ("batch", "frames", "size", "rounds"):
+        if getattr(arguments, name) < 1:
+            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+    machine = timing.machine()
+    contestants: list[Contestant] = []
+    with contextlib.ExitStack() as stack:
+        for model in arguments.model.split(","):
+            steps = [JaxStep(model, form, arguments) for form in arguments.form.split(",")]
+            if arguments.torch_python:  # first: the others' ratios are to it
+                child = stack.enter_context(
+                    TorchChild(
+                        arguments.torch_python,
+                        model=model,
+                        classes=CLASSES,
+                        batch=arguments.batch,
+                        frames=arguments.frames,
+                        size=arguments.size,
+                        colours=arguments.colours,
+                        bfloat16=arguments.dtype == "bfloat16",
+                        learning_rate=OPTIMIZER.learning_rate,
+                        momentum=OPTIMIZER.momentum,
+                        weight_decay=OPTIMIZER.weight_decay,
+                    )
+                )
+                if child.parameters != steps[0].parameters:
+                    raise RuntimeError(
+                        f"{model} has {steps[0].parameters} parameters here and "
+                        f"{child.parameters} in PyTorch: they are not equal"
+                    )
+                machine["torch"] = child.version
+                contestants.append(child)
+            contestants += steps
+        timed = timing.take_turns(contestants, arguments.rounds)
+
+    settings = {
+        name: getattr(arguments, name)
+        for name in ("batch", "frames", "size", "colours", "dtype", "rounds")
+    }
+    title = "training step: " + ", ".join(f"{name} {value}" for name, value in settings.items())
+    facts = ", ".join(
+        f"{name} {value:.1f}" if name == "load" else f"{name} {value}"
+        for name, value in machine.items()
+        if value != ""
+    )
+    notes = (
+        "wall and CPU seconds are medians; ratio: wall seconds over those of the network's first",
+        facts,
+    )
+    show(timing.table(title, timed, arguments.batch, notes))
+    if arguments.json:
+        results = timing.as_json(timed, arguments.batch)
+        write_json(arguments.json, {"machine": machine, "settings": settings, "results": results})
+
+
+class JaxStep:
+    """The step of the task `classify` on one batch of random clips."""
+
+    def __init__(self, model: str, form: str, arguments: argparse.Namespace):
+        options = {} if form == "auto" else {"form": form}
+        dtype = DTYPES[arguments.dtype]
+        if dtype is not None:
+            options["dtype"] = dtype
+        encoder = models.create(model, CLASSES, **options)
+        self.group, self.name = model, f"{model}, {form}"
+        batch = _random_batch(encoder.input_keys, arguments)
+        task = classify.Classify(
+            encoder, optimizer.make(OPTIMIZER, total_steps=1), AugmentConfig(flip=0.0)
+        )
+        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+        inputs = {key: batch[key] for key in encoder.input_keys}
+        variables = jax.jit(partial(encoder.init, train=False))(rngs, inputs)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        self._state = classify.init(task, 0, variables)
+        self._batch = jax.device_put(batch)
+        self._step = jax.jit(partial(classify.train_step, task), donate_argnums=0)
+
+    def run(self) -> Measured:
+        """One step, waited for."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self._state, metrics = self._step(self._state, self._batch)
+        jax.block_until_ready((self._state, metrics))
+        measured = Measured(time.perf_counter() - wall, time.process_time() - cpu)
+        if not np.isfinite(metrics["loss"]):
+            raise RuntimeError(f"{self.name}: the loss is {metrics['loss']}")
+        return measured
+
+
+def _random_batch(keys: tuple[str, ...], arguments: argparse.Namespace) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    size = arguments.batch
+    frame = (arguments.frames, arguments.size, arguments.size, arguments.colours)
+    known = {
+        "video": lambda: rng.integers(0, 256, (size, *frame), np.uint8),
+        "eeg": lambda: rng.normal(0, 20, (size, 3750)).astype(np.float32),
+        "audio": lambda: rng.normal(0, 0.1, (size, 320_000)).astype(np.float32),
+        "audio_embedding": lambda: rng.random((size, 512), np.float32),
+    }
+    return {
+        **{key: known[key]() for key in keys},
+        "stage": rng.integers(0, CLASSES, size, np.int32),
+        "index": np.arange(size, dtype=np.int32),
+        "mask": np.ones(size, bool),
+    }
