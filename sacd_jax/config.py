@@ -121,7 +121,7 @@ def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
     Raises:
         UserError: names the key, what was found and what was expected.
     """
-    hints = typing.get_type_hints(cls, localns={"SimulationSettings": SimulationSettings})
+    hints = _type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key in values:
         if key not in fields:
@@ -138,6 +138,11 @@ def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
     if missing:
         raise UserError(f"{where}.{missing[0]} is not set")
     return cls(**{k: _convert(hints[k], v, f"{where}.{k}") for k, v in values.items()})
+
+
+def _type_hints(cls: type) -> dict[str, Any]:
+    # The data set's settings name the simulator's without importing them.
+    return typing.get_type_hints(cls, localns={"SimulationSettings": SimulationSettings})
 
 
 def _convert(kind: Any, value: Any, where: str) -> Any:
@@ -238,7 +243,7 @@ def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     Config files fill their groups with it, so that the command line can override any setting.
     """
     filled = dict(values)
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     for f in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[f.name]):
             filled[f.name] = with_defaults(hints[f.name], filled.get(f.name, {}))

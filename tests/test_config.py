@@ -7,9 +7,18 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import demo
+from input_pipeline.datasets import DatasetSettings
 from input_pipeline.errors import UserError
 from sacd_jax import config as configs
-from sacd_jax.config import RunConfig, as_json, build, find_config_file, resolve
+from sacd_jax.config import (
+    OptimizerConfig,
+    RunConfig,
+    as_json,
+    build,
+    find_config_file,
+    resolve,
+    with_defaults,
+)
 
 
 def run_values(**changes):
@@ -78,6 +87,15 @@ def test_settings_beside_runs_are_refused():
     }
     with pytest.raises(UserError, match="config.seed stands beside config.runs"):
         resolve(ConfigDict(values))
+
+
+def test_defaults_are_filled_in_at_every_depth():
+    filled = with_defaults(RunConfig, run_values(optimizer={"learning_rate": 0.5}))
+    assert filled["optimizer"] == {**as_json(OptimizerConfig()), "learning_rate": 0.5} | {
+        "milestones": (0.5, 0.75)
+    }
+    assert filled["batch_size"] == RunConfig.batch_size and "teacher" not in filled
+    assert with_defaults(DatasetSettings, {"name": "s3ve"})["clips"]["frame_rate"] == 2.0
 
 
 def test_order_must_name_the_runs():
