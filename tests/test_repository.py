@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Folders of one person's machine, and where one site gets its packages from.
 OF_ONE_MACHINE = re.compile(
-    r"(?<![\w.~}*])/(?:root|work|Users/\w+|home/\w+|opt/(?:pypi|wheels))\b"
-    r"|--(?:extra-)?index-url|--find-links|pythonhosted|\bpypi\.org/simple"
+    r"(?<![\w.~}*])/(?:root|work(?:space)?|Users/\w+|home/\w+|opt/\w+)\b"
+    r"|--(?:extra-)?index-url|--find-links|https?://\S*(?:/simple\b|\.whl\b)"
 )
 
 
