@@ -107,7 +107,7 @@ def _reason(code: int, log: Path) -> str:
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
     for process in processes:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # a job of a shell in the background may ignore SIGINT, never SIGTERM
     deadline = time.monotonic() + GRACE_SECONDS
     try:
         for process in processes:
