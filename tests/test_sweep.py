@@ -96,7 +96,7 @@ class Child:
     def poll(self) -> int:
         return self.returncode
 
-    def send_signal(self, number: int) -> None:
+    def terminate(self) -> None:
         raise AssertionError("it has ended")
 
 
