@@ -107,7 +107,7 @@ def torch_python() -> str:
 def test_pytorch_has_the_equal_network(torch_python: str, tmp_path: Path, model: str) -> None:
     """Sizes are compared by the command itself."""
     file = tmp_path / "step.json"
-    tiny = ["--batch", "1", "--frames", "4", "--size", "32", "--rounds", "1"]
+    tiny = ["--batch", "2", "--frames", "4", "--size", "32", "--rounds", "1"]
     options = ["--torch-python", torch_python, "--json", str(file)]
     benchmark.main(["step", "--model", model, *tiny, *options])
     written = json.loads(file.read_text())
