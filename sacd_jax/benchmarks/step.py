@@ -6,28 +6,31 @@ an interpreter that has PyTorch runs the equal network in a process of its own, 
 
 import argparse
 import contextlib
-import time
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from sacd_jax import models, optimizer
 from sacd_jax.benchmarks import timing
-from sacd_jax.benchmarks.timing import Contestant, Measured
+from sacd_jax.benchmarks.timing import Contestant
 from sacd_jax.benchmarks.torch_child import TorchChild
-from sacd_jax.config import AugmentConfig, OptimizerConfig
+from sacd_jax.benchmarks.training_step import (
+    AUGMENT,
+    CLASSES,
+    OPTIMIZER,
+    TrainingStep,
+    first_variables,
+    random_batch,
+)
 from sacd_jax.report.tables import show
 from sacd_jax.tasks import classify
 
 EXAMPLE = "python -m sacd_jax.benchmark step --model r2plus1d_18,r3d_18 --form matmul,direct"
 
-CLASSES = 5
-OPTIMIZER = OptimizerConfig(name="sgd", schedule="constant")
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -102,23 +105,18 @@ def run(arguments: argparse.Namespace) -> None:
         name: getattr(arguments, name)
         for name in ("batch", "frames", "size", "colours", "dtype", "rounds")
     }
-    title = "training step: " + ", ".join(f"{name} {value}" for name, value in settings.items())
-    facts = ", ".join(
-        f"{name} {value:.1f}" if name == "load" else f"{name} {value}"
-        for name, value in machine.items()
-        if value != ""
-    )
     notes = (
         "wall and CPU seconds are medians; ratio: wall seconds over those of the network's first",
-        facts,
+        timing.facts(machine),
     )
+    title = timing.heading("training step", settings)
     show(timing.table(title, timed, arguments.batch, notes))
     if arguments.json:
         results = timing.as_json(timed, arguments.batch)
         write_json(arguments.json, {"machine": machine, "settings": settings, "results": results})
 
 
-class JaxStep:
+class JaxStep(TrainingStep):
     """The step of the task `classify` on one batch of random clips."""
 
     def __init__(self, model: str, form: str, arguments: argparse.Namespace):
@@ -127,43 +125,10 @@ class JaxStep:
         if dtype is not None:
             options["dtype"] = dtype
         encoder = models.create(model, CLASSES, **options)
-        self.group, self.name = model, f"{model}, {form}"
-        batch = _random_batch(encoder.input_keys, arguments)
-        task = classify.Classify(
-            encoder, optimizer.make(OPTIMIZER, total_steps=1), AugmentConfig(flip=0.0)
-        )
-        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-        inputs = {key: batch[key] for key in encoder.input_keys}
-        variables = jax.jit(partial(encoder.init, train=False))(rngs, inputs)
+        batch = random_batch(encoder.input_keys, arguments)
+        variables = first_variables(encoder, batch)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        self._state = classify.init(task, 0, variables)
-        self._batch = jax.device_put(batch)
-        self._step = jax.jit(partial(classify.train_step, task), donate_argnums=0)
-
-    def run(self) -> Measured:
-        """One step, waited for."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        self._state, metrics = self._step(self._state, self._batch)
-        jax.block_until_ready((self._state, metrics))
-        measured = Measured(time.perf_counter() - wall, time.process_time() - cpu)
-        if not np.isfinite(metrics["loss"]):
-            raise RuntimeError(f"{self.name}: the loss is {metrics['loss']}")
-        return measured
-
-
-def _random_batch(keys: tuple[str, ...], arguments: argparse.Namespace) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    size = arguments.batch
-    frame = (arguments.frames, arguments.size, arguments.size, arguments.colours)
-    known = {
-        "video": lambda: rng.integers(0, 256, (size, *frame), np.uint8),
-        "eeg": lambda: rng.normal(0, 20, (size, 3750)).astype(np.float32),
-        "audio": lambda: rng.normal(0, 0.1, (size, 320_000)).astype(np.float32),
-        "audio_embedding": lambda: rng.random((size, 512), np.float32),
-    }
-    return {
-        **{key: known[key]() for key in keys},
-        "stage": rng.integers(0, CLASSES, size, np.int32),
-        "index": np.arange(size, dtype=np.int32),
-        "mask": np.ones(size, bool),
-    }
+        task = classify.Classify(encoder, optimizer.make(OPTIMIZER, total_steps=1), AUGMENT)
+        state = classify.init(task, 0, variables)
+        step = partial(classify.train_step, task)
+        super().__init__(f"{model}, {form}", model, step, state, batch)

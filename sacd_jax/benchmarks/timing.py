@@ -3,7 +3,7 @@
 import os
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,6 +123,20 @@ def machine() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "load": os.getloadavg()[0],
     }
+
+
+def facts(machine: Mapping[str, Any]) -> str:
+    """The machine in one line, for a table's notes."""
+    return ", ".join(
+        f"{name} {value:.1f}" if name == "load" else f"{name} {value}"
+        for name, value in machine.items()
+        if value != ""
+    )
+
+
+def heading(what: str, settings: Mapping[str, Any]) -> str:
+    """A table's title: what was measured, and how."""
+    return f"{what}: " + ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _processor() -> str:

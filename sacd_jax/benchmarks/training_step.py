@@ -1,0 +1,85 @@
+"""What measurements of training steps share: random clips, first weights, the step itself."""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from sacd_jax.benchmarks.timing import Measured
+from sacd_jax.config import AugmentConfig, OptimizerConfig
+from sacd_jax.models.encoder import Batch
+from sacd_jax.tasks.losses import Terms
+from sacd_jax.train_state import TrainState, Tree
+
+CLASSES = 5
+OPTIMIZER = OptimizerConfig(name="sgd", schedule="constant")
+AUGMENT = AugmentConfig(flip=0.0)
+
+
+class TrainingStep:
+    """A task's step on one batch, time and again; its state is donated."""
+
+    def __init__(
+        self,
+        name: str,
+        group: str,
+        step: Callable[[TrainState, Batch], tuple[TrainState, Terms]],
+        state: TrainState,
+        batch: Batch,
+    ):
+        """
+        Args:
+            name: what the table calls it.
+            group: see `timing.Contestant`.
+            step: (state, batch) -> (state, metrics), not yet jitted.
+            state: before the first step; nothing else may hold its arrays.
+            batch: clips.
+        """
+        self.name, self.group = name, group
+        self._step = jax.jit(step, donate_argnums=0)
+        self._state, self._batch = state, jax.device_put(dict(batch))
+
+    def run(self) -> Measured:
+        """One step, waited for."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        self._state, metrics = self._step(self._state, self._batch)
+        jax.block_until_ready((self._state, metrics))
+        measured = Measured(time.perf_counter() - wall, time.process_time() - cpu)
+        if not np.isfinite(metrics["loss"]):
+            raise RuntimeError(f"{self.name}: the loss is {metrics['loss']}")
+        return measured
+
+
+def first_variables(encoder: nn.Module, batch: Batch) -> dict[str, Tree]:
+    """A network's weights before training."""
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    inputs = {key: batch[key] for key in encoder.input_keys}
+    return jax.jit(partial(encoder.init, train=False))(rngs, inputs)
+
+
+def random_batch(keys: tuple[str, ...], arguments: argparse.Namespace) -> dict[str, np.ndarray]:
+    """Random clips with random stages.
+
+    Args:
+        keys: what the networks read.
+        arguments: with `batch`, `frames`, `size` and `colours`.
+    """
+    rng = np.random.default_rng(0)
+    size = arguments.batch
+    frame = (arguments.frames, arguments.size, arguments.size, arguments.colours)
+    known = {
+        "video": lambda: rng.integers(0, 256, (size, *frame), np.uint8),
+        "eeg": lambda: rng.normal(0, 20, (size, 3750)).astype(np.float32),
+        "audio": lambda: rng.normal(0, 0.1, (size, 320_000)).astype(np.float32),
+        "audio_embedding": lambda: rng.random((size, 512), np.float32),
+    }
+    return {
+        **{key: known[key]() for key in keys},
+        "stage": rng.integers(0, CLASSES, size, np.int32),
+        "index": np.arange(size, dtype=np.int32),
+        "mask": np.ones(size, bool),
+    }
