@@ -24,6 +24,19 @@ def labelled_clips(table: ClipTable) -> Groups:
     return np.flatnonzero(table.stage != UNKNOWN)[:, None]
 
 
+def balanced(table: ClipTable) -> Groups:
+    """Every clip of the commonest stage once, those of the others as often, within one clip.
+
+    Oversampling as akaraspt/deepsleepnet, deepsleep/utils.py does it, less its random draw of the
+    remainder: clips are repeated in turn.
+    """
+    rows = labelled_clips(table)[:, 0]
+    stage = table.stage[rows]
+    most = np.bincount(stage).max(initial=0)
+    taken = [np.resize(rows[stage == each], most) for each in np.unique(stage)]
+    return np.concatenate([rows[:0], *taken])[:, None]
+
+
 def neighbours(table: ClipTable, length: int) -> Groups:
     """Groups of `length` labelled clips that follow each other in one night without a gap.
 
@@ -79,6 +92,11 @@ class SequenceSchedule:
             self._taken[lane].append(piece)
             heapq.heappush(self._free, (step + len(self._pieces[piece]), lane))
         self._passes += 1
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of one pass."""
+        return sum(len(piece) for piece in self._pieces)
 
     def __len__(self) -> int:
         if self._seed is not None:

@@ -22,7 +22,13 @@ from jaxtyping import Int
 
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
-from input_pipeline.groups import SequenceSchedule, labelled_clips, neighbours
+from input_pipeline.groups import (
+    Groups,
+    SequenceSchedule,
+    balanced,
+    labelled_clips,
+    neighbours,
+)
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource
 from input_pipeline.stages import UNKNOWN
@@ -32,6 +38,11 @@ ToDevice = Callable[[Batch], Any]
 
 INPUTS = ("video", "eeg")
 """Keys that a batch of recorded nights holds unless others are asked for."""
+
+BATCH_MODES = ("shuffled", "balanced", "contiguous", "sequences")
+"""How training batches are made up: clips of known stage in any order; so, with clips of rare
+stages repeated until all stages are as frequent; shuffled groups of neighbouring clips of one night
+(the paper's "temporal correlation"); pieces of nights in their order, for networks with a state."""
 
 _ON_DEVICE = 2  # batches held ready on the device
 
@@ -220,6 +231,23 @@ def _batches(dataset: grain.MapDataset, to_device: ToDevice | None, read_threads
     return Batches(batches)
 
 
+def _groups(source: ClipSource, batch_mode: str, group_size: int) -> Groups:
+    """What is shuffled in a mode that shuffles."""
+    if batch_mode == "contiguous":
+        return neighbours(source.table, group_size)
+    return (balanced if batch_mode == "balanced" else labelled_clips)(source.table)
+
+
+def steps_per_pass(
+    source: ClipSource, batch_size: int, batch_mode: str = "shuffled", group_size: int = 16
+) -> float:
+    """Training batches in one pass over the split."""
+    if batch_mode == "sequences":
+        lanes = max(1, batch_size // group_size)
+        return SequenceSchedule(source.table, group_size, lanes, seed=0).sequences / lanes
+    return _groups(source, batch_mode, group_size).size / batch_size
+
+
 def train_batches(
     source: ClipSource,
     *,
@@ -240,23 +268,36 @@ def train_batches(
 
     Args:
         batch_size: clips of all processes together; each yields its `batch_size / process_count`.
-        batch_mode: `shuffled` (clips of known stage in any order) or `contiguous` (shuffled groups
-            of `group_size` neighbouring clips of one night; the paper's "temporal correlation").
+        batch_mode: one of `BATCH_MODES`; in `sequences` the arrays are [sequences, clips, …] and
+            `is_first` is there, see `sequences`.
+        group_size: clips of a group (`contiguous`) or of a sequence.
         to_device: is called on each host batch ahead of time, in a thread of its own.
         extra: arrays over the rows of the split that are joined to the batch (a teacher cache).
 
     Raises:
         UserError: the split has no such clips, or the sizes do not fit each other.
     """
-    if batch_mode == "shuffled":
-        groups = labelled_clips(source.table)
-    elif batch_mode == "contiguous":
-        groups = neighbours(source.table, group_size)
-    else:
-        raise UserError(f"batch_mode {batch_mode!r}: expected 'shuffled' or 'contiguous'")
-    length = groups.shape[1]
+    if batch_mode not in BATCH_MODES:
+        raise UserError(f"batch_mode {batch_mode!r}: expected one of {', '.join(BATCH_MODES)}")
+    length = group_size if batch_mode in ("contiguous", "sequences") else 1
     if batch_size % length:
         raise UserError(f"batch_size {batch_size}: expected a multiple of the group size {length}")
+    if batch_mode == "sequences":
+        return sequences(
+            source,
+            length,
+            batch_size=batch_size // length,
+            sampling=sampling,
+            seed=seed,
+            keys=keys,
+            start_step=start_step,
+            process_index=process_index,
+            process_count=process_count,
+            to_device=to_device,
+            read_threads=read_threads,
+            extra=extra,
+        )
+    groups = _groups(source, batch_mode, group_size)
     if len(groups) * length < batch_size:
         raise UserError(
             f"split {source.split} has {len(groups)} groups of {length} labelled clips for "

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from input_pipeline.datasets.settings import DatasetSettings
 from input_pipeline.errors import UserError
+from input_pipeline.loader import BATCH_MODES
 from input_pipeline.sampling import Sampling
 from input_pipeline.simulation.settings import SimulationSettings
 
@@ -25,12 +26,14 @@ class EncoderConfig:
     """A network of `sacd_jax.models` by name.
 
     `pretrained` is a folder written by `convert`, a finished run's workdir, or the name of an
-    earlier run of the same experiment.
+    earlier run of the same experiment. `parts` takes over parts of the network alone: name of the
+    part -> where it comes from, a network that has a part of that name or is that part.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     pretrained: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """See `sacd_jax.optimizer.make`; defaults follow the paper and its code base (CCL)."""
+    """See `sacd_jax.optimizer.make`; defaults follow the paper and its code base (CCL).
+
+    `factors` multiply the learning rate of parts of the student, by their names: 0 freezes a part
+    (weight decay does not move it either).
+    """
 
     name: str = "sgd"
     learning_rate: float = 1e-3
@@ -58,6 +65,7 @@ class OptimizerConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     clip_norm: float = 0.0
+    factors: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,10 @@ class RunConfig:
     """One training: what learns, from what, how, for how long.
 
     `teacher_cache` runs the frozen teacher over the split once and reads what it said from then on
-    (`sacd_jax.cache_teacher`).
+    (`sacd_jax.cache_teacher`); `teacher_trainable` trains the teacher with the student.
+    `batch_mode` is one of `input_pipeline.loader.BATCH_MODES`; `group_size` counts the clips of a
+    group in `contiguous` batches, of a sequence in `sequences`. A student with the option
+    `domains` set to "subjects" has a domain for each training subject.
     """
 
     task: str
@@ -99,6 +110,7 @@ class RunConfig:
     passes: float = 80.0
     class_weights: str = "none"
     teacher_cache: bool = False
+    teacher_trainable: bool = False
     key_encoder_decay: float = 0.999
     select: str = "best"
     evaluate_every_passes: float = 1.0
@@ -215,6 +227,14 @@ def check(run: RunConfig, where: str) -> RunConfig:
         run.teacher_cache and not distill,
         f"teacher_cache is set, but task {run.task!r} has no frozen teacher",
     )
+    refuse(
+        run.teacher_trainable and not distill,
+        f"teacher_trainable is set, but task {run.task!r} has no teacher",
+    )
+    refuse(
+        run.teacher_cache and run.teacher_trainable,
+        "teacher_cache is set, but the teacher trains: expected teacher_cache False",
+    )
     refuse(run.batch_size < 1, f"batch_size is {run.batch_size}, expected at least 1")
     refuse(run.passes <= 0, f"passes is {run.passes}, expected more than 0")
     refuse(run.select not in ("best", "last"), f"select is {run.select!r}, expected best or last")
@@ -232,8 +252,19 @@ def check(run: RunConfig, where: str) -> RunConfig:
         bool(run.augment.scale) and not (run.augment.crop and run.augment.ratio),
         "augment.scale is set, but augment.crop or ratio is not",
     )
-    modes = ("shuffled", "contiguous")
-    refuse(run.batch_mode not in modes, f"batch_mode is {run.batch_mode!r}, expected {modes}")
+    refuse(
+        run.batch_mode not in BATCH_MODES,
+        f"batch_mode is {run.batch_mode!r}, expected one of {BATCH_MODES}",
+    )
+    grouped = run.batch_mode in ("contiguous", "sequences")
+    refuse(
+        grouped and run.batch_size % max(1, run.group_size) != 0,
+        f"batch_size is {run.batch_size}, expected a multiple of group_size {run.group_size}",
+    )
+    refuse(
+        any(factor < 0 for factor in run.optimizer.factors.values()),
+        f"optimizer.factors is {run.optimizer.factors}, expected numbers from 0",
+    )
     return run
 
 

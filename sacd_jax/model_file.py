@@ -98,6 +98,37 @@ def fill(
     return dict(unflatten_dict(filled, sep="/")), sorted(set(fresh) - fits)
 
 
+def replace_part(
+    variables: Mapping[str, Any], part: str, stored: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Replaces a part of a network by that of a stored network, or by the whole of one.
+
+    Args:
+        variables: of the network; `variables[collection][part]` are the part's.
+        part: its name.
+        stored: variables of a network that has a part of that name, or that is the part.
+
+    Raises:
+        UserError: a weight of the part is not stored, or has another shape.
+    """
+    whole = part not in stored["params"]
+    replaced = dict(variables)
+    for collection, parts in variables.items():
+        if part not in parts:
+            continue
+        held = stored.get(collection, {})
+        old = flatten_dict(dict(held if whole else held.get(part, {})), sep="/")
+        for name, value in flatten_dict(dict(parts[part]), sep="/").items():
+            if name not in old or old[name].shape != value.shape:
+                found = f"of shape {old[name].shape}" if name in old else "not there"
+                raise UserError(
+                    f"part {part!r}: the stored {name} is {found}, expected shape {value.shape}"
+                )
+        kept = {name: old[name] for name in flatten_dict(dict(parts[part]), sep="/")}
+        replaced[collection] = {**parts, part: unflatten_dict(kept, sep="/")}
+    return replaced
+
+
 def refuse_missing(variables: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     """Refuses stored weights that are not a whole network.
 

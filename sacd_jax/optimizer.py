@@ -1,5 +1,9 @@
 """Optimizers and learning-rate schedules by name."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import jax
 import optax
 
 from input_pipeline.errors import UserError
@@ -39,6 +43,9 @@ def make(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformat
     Args:
         config: name is sgd (momentum), adam, amsgrad or adamw; clip_norm 0 means no clipping.
         total_steps: length of the run, for the schedule.
+
+    Raises:
+        UserError: an unknown name; on `init`, factors for parts that the student does not have.
     """
     rate = schedule(config, total_steps)
     coupled = [optax.add_decayed_weights(config.weight_decay)] if config.weight_decay else []
@@ -53,7 +60,31 @@ def make(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformat
         parts = [optax.adamw(rate, weight_decay=config.weight_decay)]
     else:
         raise UserError(f"optimizer.name is {config.name!r}, expected sgd, adam, amsgrad or adamw")
-    return optax.chain(*clip, *parts)
+    scaled = [scale_parts(config.factors)] if config.factors else []
+    return optax.chain(*clip, *parts, *scaled)
+
+
+def scale_parts(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of parts of `params["student"]`, by their names; others pass."""
+
+    def init(params: Mapping[str, Any]) -> optax.EmptyState:
+        unknown = sorted(set(factors) - set(params["student"]))
+        if unknown:
+            raise UserError(
+                f"optimizer.factors names {unknown[0]!r}, expected parts of the student: "
+                f"{', '.join(sorted(params['student']))}"
+            )
+        return optax.EmptyState()
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, Any]:
+        del params
+        student = {
+            name: jax.tree.map(lambda u, name=name: u * factors.get(name, 1.0), part)
+            for name, part in updates["student"].items()
+        }
+        return {**updates, "student": student}, state
+
+    return optax.GradientTransformation(init, update)
 
 
 def for_objective(
@@ -63,6 +94,21 @@ def for_objective(
     own = objective.optimizer(base)
     if own is base:
         return base
-    return optax.partition(
-        {"student": base, "objective": own}, {"student": "student", "objective": "objective"}
-    )
+
+    # Not optax.partition: a method's optimizer must see its heads as a tree of their own.
+    def parted(params: Any) -> tuple[dict[str, Any], Any]:
+        return {k: v for k, v in params.items() if k != "objective"}, params["objective"]
+
+    def init(params: Any) -> dict[str, Any]:
+        networks, heads = parted(params)
+        return {"networks": base.init(networks), "objective": own.init(heads)}
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        networks, heads = parted(updates)
+        network_params, head_params = parted(params) if params is not None else (None, None)
+        networks, network_state = base.update(networks, state["networks"], network_params)
+        heads, head_state = own.update(heads, state["objective"], head_params)
+        new = {"networks": network_state, "objective": head_state}
+        return {**networks, "objective": heads}, new
+
+    return optax.GradientTransformation(init, update)

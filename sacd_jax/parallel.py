@@ -1,38 +1,69 @@
 """One mesh axis `data`: batches are sharded over it, everything else is replicated."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from input_pipeline.errors import UserError
 
 AXIS = "data"
-LAUNCHERS = (
-    "COORDINATOR_ADDRESS",
-    "JAX_COORDINATOR_ADDRESS",
-    "SLURM_JOB_ID",
-    "TPU_WORKER_HOSTNAMES",
-)
-"""Environment variables by which a launcher asks for several processes."""
+TIMEOUT_SECONDS = 60
+"""A process that has not been heard of for so long is lost, and the others end."""
+
+
+def several_processes() -> bool:
+    """Whether the launcher's environment asks for several processes that train together."""
+    slurm_step = "SLURM_STEP_NODELIST" in os.environ  # not in a batch script or an array job
+    return (
+        "JAX_COORDINATOR_ADDRESS" in os.environ
+        or (slurm_step and int(os.environ.get("SLURM_NTASKS", "1")) > 1)
+        or "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    )
 
 
 def initialize() -> None:
-    """Joins other processes when the launcher's environment asks for it; sets the compile cache."""
-    several_tasks = int(os.environ.get("SLURM_NTASKS", "2")) > 1
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", ",").count(",") > 0
-    asked = any(name in os.environ for name in LAUNCHERS) and several_tasks and hosts
-    if asked and not jax.distributed.is_initialized():
-        jax.distributed.initialize()
+    """Joins other processes when the launcher's environment asks for it; sets the compile cache.
+
+    Slurm and Cloud TPU are known to JAX. Elsewhere `JAX_COORDINATOR_ADDRESS` (host:port, where
+    process 0 listens), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` say who belongs together.
+
+    Raises:
+        UserError: one of them is missing or is no number.
+    """
+    if several_processes() and not jax.distributed.is_initialized():
+        try:
+            jax.distributed.initialize(
+                num_processes=_number("JAX_NUM_PROCESSES"),
+                process_id=_number("JAX_PROCESS_ID"),
+                heartbeat_timeout_seconds=TIMEOUT_SECONDS,
+                shutdown_timeout_seconds=TIMEOUT_SECONDS,
+            )
+        except ValueError as error:
+            raise UserError(
+                f"JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID: {error}"
+            ) from error
+        # JAX takes SIGTERM for itself, as a notice that Orbax may look at; it is ours to handle.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     # Programs compiled once are found again by every later run, also the small ones.
     if not jax.config.jax_compilation_cache_dir:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "sacd_jax" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _number(name: str) -> int | None:
+    """An environment variable, or None where JAX finds the number out by itself."""
+    text = os.environ.get(name)
+    if text is not None and not text.isdecimal():
+        raise UserError(f"{name} is {text!r}, expected a number")
+    return None if text is None else int(text)
 
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
@@ -84,6 +115,44 @@ def wait_for_all(name: str) -> None:
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(name)
+
+
+def place(tree: Any, mesh: Mesh, by_rows: tuple[str, ...] = ()) -> Any:
+    """Copies a tree of host arrays to the mesh: whole to every device, or dealt out by rows.
+
+    Args:
+        tree: arrays.
+        mesh: the devices.
+        by_rows: paths such as `buffers/student_bank` of arrays, or of parts of the tree, whose rows
+            are dealt out; their number must be a multiple of the devices.
+    """
+
+    def put(path: jax.tree_util.KeyPath, leaf: Any) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        dealt = any(f"{name}/".startswith(f"{part}/") for part in by_rows)
+        return jax.device_put(leaf, sharded(mesh) if dealt else replicated(mesh))
+
+    return jax.tree_util.tree_map_with_path(put, tree)
+
+
+class AnyProcess:
+    """Asks all processes, step by step, and gives all of them the same answer."""
+
+    def __init__(self, mesh: Mesh):
+        self._put = to_device(mesh)
+        self._any = jax.jit(jnp.any, out_shardings=replicated(mesh))
+        self._earlier: jax.Array | None = None
+
+    def says(self, mine: bool) -> bool:
+        """Whether any process said yes in the call before: nobody waits for the slowest one.
+
+        Every process must call it as often. One process alone is answered at once.
+        """
+        if jax.process_count() == 1:
+            return mine
+        flags = np.full(jax.local_device_count(), mine)
+        earlier, self._earlier = self._earlier, self._any(self._put({"flags": flags})["flags"])
+        return earlier is not None and bool(earlier)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -13,7 +13,7 @@ import jax
 from input_pipeline.commands import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
-from input_pipeline.loader import train_batches
+from input_pipeline.loader import steps_per_pass, train_batches
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
 from sacd_jax import cache_teacher, model_file, parallel, run_folder
@@ -48,10 +48,11 @@ def main(argv: list[str]) -> None:
     parallel.initialize()
     for name in chosen:
         train(experiment.runs[name], workdir / name, dataset)
-    if len(experiment.runs) > 1:
+    if len(experiment.runs) > 1 and jax.process_index() == 0:
         remember_experiment(experiment, workdir, dataset)
         if all(predictions_file(workdir / name, "test").exists() for name in experiment.runs):
             print(f"report: {report(workdir)}")
+    parallel.wait_for_all("report")
 
 
 def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
@@ -75,7 +76,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     # Data
     mesh = parallel.make_mesh()
     source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
-    steps_a_pass = int((source.table.stage >= 0).sum()) / run.batch_size
+    steps_a_pass = steps_per_pass(source, run.batch_size, run.batch_mode, run.group_size)
     total_steps = max(1, round(run.passes * steps_a_pass))
     evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
     checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
@@ -85,9 +86,10 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     # Networks, task and state
     stored = cache_teacher.outputs(run, source, mesh, workdir.parent) if run.teacher_cache else None
     task = create(run, source, mesh, total_steps, workdir.parent, stored)
-    train_step = jax.jit(task.train_step, donate_argnums=0)
     evaluate = Evaluator(task.student, run, mesh)
     state = task.init(run.seed)
+    layout = jax.tree.map(lambda leaf: leaf.sharding, state)
+    train_step = jax.jit(task.train_step, donate_argnums=0, out_shardings=(layout, None))
     checkpoints = Checkpoints(workdir / "checkpoints", {"data": source.fingerprint})
     first_step = checkpoints.latest() or 0
     if first_step:
@@ -97,6 +99,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     log = MetricsLog(workdir, resume_step=first_step)
     best = log.best("validation", "accuracy")
     watch, window = Stopwatch(), Window(workdir.name)
+    any_process, stopping = parallel.AnyProcess(mesh), False
     batches = train_batches(
         source,
         batch_size=run.batch_size,
@@ -109,7 +112,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         batch_mode=run.batch_mode,
         group_size=run.group_size,
         to_device=parallel.to_device(mesh),
-        extra=stored,
+        extra=task.extra,
     )
     progress = Progress(
         f"train {workdir.name}",
@@ -133,7 +136,9 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
             watch.clips(run.batch_size)
             progress.advance(run.batch_size, note=window.note)
 
-            last = step == total_steps or stop.requested
+            # Processes are stopped at different moments, and must save the same step.
+            stopping = any_process.says(stop.requested)
+            last = step == total_steps or stopping
             if step % run.log_every_steps == 0 or last:
                 log.write(
                     "train", step, {"pass": step / steps_a_pass, **window.mean(), **watch.lap()}
@@ -145,19 +150,22 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
                     log.write_figures("validation", step, measured, source.info.classes)
                     if measured["accuracy"] > best or run.select == "last":
                         best = measured["accuracy"]
-                        model_file.save(workdir / "model", task.model(state.student()))
+                        if jax.process_index() == 0:
+                            model_file.save(workdir / "model", task.model(state.student()))
             if step % checkpoint_every == 0 or last:
                 with watch.pause():
                     window.check()
                     checkpoints.save(state, step)
-            if stop.requested:
+            if stopping:
                 break
         checkpoints.wait()
-    if stop.requested:
+        any_process.says(stop.requested)
+    if stopping or any_process.says(stop.requested):
         raise KeyboardInterrupt
 
     # The selected network on the test subjects
     test = open_split(dataset, "test")
+    parallel.wait_for_all("model")
     variables = parallel.replicate(model_file.load(workdir).variables, mesh)
     write_predictions(workdir, "test", evaluate(variables, test), test)
 

@@ -18,12 +18,16 @@ class TrainState:
     Attributes:
         step: updates done.
         seed: all randomness of a step is drawn from (seed, step).
-        params: what the optimizer moves: `student`, and `objective` (the heads of a method).
+        params: what the optimizer moves: `student`, `objective` (the heads of a method), and
+            `teacher` when it trains.
         batch_stats: running BatchNorm statistics of the student.
         teacher: variables of the frozen teacher; an argument of the step, never a constant in it.
-        key_encoder: exponential moving average of the student's parameters, or empty.
+            Of a teacher that trains, all but its parameters.
+        key_encoder: exponential moving averages of parameters: of `student`, and of a `teacher`
+            that trains; or empty.
         opt_state: the optimizer's moments.
         buffers: banks, normalisers and the like of the objective.
+        carry: the state that a network over sequences leaves to the next batch, or empty.
     """
 
     step: Int[Array, ""]
@@ -34,6 +38,7 @@ class TrainState:
     teacher: Tree = struct.field(default_factory=dict)
     key_encoder: Tree = struct.field(default_factory=dict)
     buffers: Tree = struct.field(default_factory=dict)
+    carry: Tree = struct.field(default_factory=dict)
 
     def rng(self) -> PRNGKeyArray:
         """The key of this step."""
@@ -50,15 +55,18 @@ class TrainState:
         batch_stats: Tree,
         buffers: Tree,
         key_encoder_decay: float = 0.0,
+        **others: Tree,
     ) -> "TrainState":
-        """The state after one update; the key encoder follows the new parameters (MoCo's order)."""
+        """The state after one update; the key encoder follows the new parameters (MoCo's order).
+
+        `others` are fields that change otherwise, such as `carry`.
+        """
         updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
         params = optax.apply_updates(self.params, updates)
         key_encoder = self.key_encoder
         if key_encoder:
-            key_encoder = optax.incremental_update(
-                params["student"], key_encoder, 1.0 - key_encoder_decay
-            )
+            followed = {name: params[name] for name in key_encoder}
+            key_encoder = optax.incremental_update(followed, key_encoder, 1.0 - key_encoder_decay)
         return self.replace(
             step=self.step + 1,
             params=params,
@@ -66,6 +74,7 @@ class TrainState:
             opt_state=opt_state,
             key_encoder=key_encoder,
             buffers=buffers,
+            **others,
         )
 
 
@@ -75,10 +84,11 @@ def create(
     batch_stats: Tree,
     optimizer: optax.GradientTransformation,
     teacher: Tree | None = None,
-    key_encoder: bool = False,
+    averaged: tuple[str, ...] = (),
     buffers: Tree | None = None,
+    carry: Tree | None = None,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; `averaged` are the parameters with a key encoder."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.int32),
@@ -87,6 +97,7 @@ def create(
         opt_state=optimizer.init(params),
         teacher=teacher or {},
         # A copy: the state is donated, and two leaves must not share a buffer.
-        key_encoder=jax.tree.map(jnp.copy, params["student"]) if key_encoder else {},
+        key_encoder=jax.tree.map(jnp.copy, {name: params[name] for name in averaged}),
         buffers=buffers or {},
+        carry=carry or {},
     )

@@ -1,12 +1,14 @@
 """Optimizers against their formulas, written out in NumPy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
+from sacd_jax import objectives
 from sacd_jax.config import OptimizerConfig
-from sacd_jax.optimizer import make, schedule
+from sacd_jax.optimizer import for_objective, make, schedule
 
 
 def run(config: OptimizerConfig, gradients: list[float], start: float = 1.0) -> list[float]:
@@ -72,3 +74,42 @@ def test_clipping_bounds_the_update():
 def test_unknown_names_are_refused(field):
     with pytest.raises(UserError, match=f"optimizer.{field} is 'sdg', expected"):
         make(OptimizerConfig(**{field: "sdg"}), 10)
+
+
+def test_factors_scale_and_freeze_parts_of_the_student():
+    config = OptimizerConfig(
+        learning_rate=0.1, schedule="constant", factors={"slow": 0.01, "frozen": 0.0}
+    )
+    parts = {"slow": jnp.ones(2), "frozen": jnp.ones(2), "head": jnp.ones(2)}
+    params = {"student": parts, "objective": {"head": jnp.ones(2)}}
+    optimizer = make(config, 10)
+    gradients = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    whole = updates["student"]["head"]
+    np.testing.assert_allclose(updates["student"]["slow"], 0.01 * whole, rtol=1e-6)
+    assert not updates["student"]["frozen"].any()  # weight decay does not move it either
+    np.testing.assert_array_equal(updates["objective"]["head"], whole)
+
+
+def test_factors_for_a_part_that_is_not_there():
+    config = OptimizerConfig(factors={"feature": 0.0})
+    with pytest.raises(UserError, match="names 'feature', expected parts of the student: features"):
+        make(config, 10).init({"student": {"features": jnp.ones(1)}})
+
+
+def test_a_methods_own_optimizer_moves_its_heads_alone():
+    objective = objectives.create("sacd", graph_learning_rate=1e-4)
+    base = make(OptimizerConfig(learning_rate=0.1, schedule="constant", weight_decay=0.0), 10)
+    params = {
+        "student": {"w": jnp.ones(2)},
+        "teacher": {"w": jnp.ones(2)},
+        "objective": {"student_graph": {"w": jnp.ones(2)}, "projection": {"w": jnp.ones(2)}},
+    }
+    optimizer = for_objective(base, objective)
+    gradients = jax.tree.map(lambda leaf: 3 * leaf, params)
+    updates, state = optimizer.update(gradients, optimizer.init(params), params)
+    updates, _ = optimizer.update(gradients, state, params)
+    heads = updates["objective"]
+    np.testing.assert_allclose(heads["student_graph"]["w"], -1e-4, rtol=1e-4)
+    for update in (updates["student"], updates["teacher"], heads["projection"]):
+        np.testing.assert_allclose(update["w"], -0.1 * 3 * 1.9, rtol=1e-6)

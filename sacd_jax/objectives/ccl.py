@@ -25,6 +25,7 @@ from sacd_jax.objectives.losses import (
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
+    Keys,
     Objective,
     Params,
     Terms,
@@ -104,7 +105,7 @@ class Ccl(Objective):
         buffers: Buffers,
         student: EncoderOutput,
         teacher: EncoderOutput,
-        keys: EncoderOutput | None,
+        keys: Keys | None,
         batch: Batch,
         rng: jax.Array,
         step: jax.Array,

@@ -17,6 +17,7 @@ from sacd_jax.objectives.losses import masked_mean
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
+    Keys,
     Objective,
     Params,
     Terms,
@@ -85,7 +86,7 @@ class FitNet(Objective):
         buffers: Buffers,
         student: EncoderOutput,
         teacher: EncoderOutput,
-        keys: EncoderOutput | None,
+        keys: Keys | None,
         batch: Batch,
         rng: jax.Array,
         step: jax.Array,

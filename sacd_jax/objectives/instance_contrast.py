@@ -18,6 +18,7 @@ from sacd_jax.objectives.losses import l2_normalise, masked_mean
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
+    Keys,
     Objective,
     Params,
     Terms,
@@ -120,7 +121,7 @@ class InstanceContrast(Objective):
         buffers: Buffers,
         student: EncoderOutput,
         teacher: EncoderOutput,
-        keys: EncoderOutput | None,
+        keys: Keys | None,
         batch: Batch,
         rng: jax.Array,
         step: jax.Array,

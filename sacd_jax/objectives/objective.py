@@ -9,10 +9,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from input_pipeline.errors import UserError
 from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
+
+
+@struct.dataclass
+class Keys:
+    """What the momentum encoders say of a batch; constants.
+
+    Attributes:
+        student: the average of the student's weights on its clips.
+        teacher: that of a teacher that trains; a frozen teacher's own output.
+    """
+
+    student: EncoderOutput
+    teacher: EncoderOutput
+
 
 Params = Mapping[str, Any]
 Buffers = Mapping[str, Any]
@@ -44,7 +59,7 @@ class Objective(ABC):
     Attributes:
         weights: loss term -> its factor in the total. The student's cross-entropy is the task's,
             with weight 1. A term of weight 0 is not computed.
-        needs_keys: `terms` reads the momentum encoder's output.
+        needs_keys: `terms` reads the momentum encoders' outputs.
         needs_index: `terms` reads `batch["index"]`.
         row_sharded: names of buffers whose rows may be spread over the mesh; the others are
             replicated.
@@ -76,7 +91,7 @@ class Objective(ABC):
         buffers: Buffers,
         student: EncoderOutput,
         teacher: EncoderOutput,
-        keys: EncoderOutput | None,
+        keys: Keys | None,
         batch: Batch,
         rng: jax.Array,
         step: jax.Array,

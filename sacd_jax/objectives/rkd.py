@@ -23,6 +23,7 @@ from sacd_jax.objectives.losses import (
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
+    Keys,
     Objective,
     Params,
     Terms,
@@ -65,7 +66,7 @@ class Rkd(Objective):
         buffers: Buffers,
         student: EncoderOutput,
         teacher: EncoderOutput,
-        keys: EncoderOutput | None,
+        keys: Keys | None,
         batch: Batch,
         rng: jax.Array,
         step: jax.Array,

@@ -29,6 +29,7 @@ from sacd_jax.objectives.losses import (
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
+    Keys,
     Objective,
     Params,
     Terms,
@@ -172,7 +173,7 @@ class Sacd(Objective):
         buffers: Buffers,
         student: EncoderOutput,
         teacher: EncoderOutput,
-        keys: EncoderOutput | None,
+        keys: Keys | None,
         batch: Batch,
         rng: jax.Array,
         step: jax.Array,
@@ -204,16 +205,17 @@ class Sacd(Objective):
                 directions=self.lc_directions,
             )
             if self.lc_directions == "both":
-                key = video if keys is None or not self.needs_keys else keys.embedding
+                key = video if keys is None or not self.needs_keys else keys.student.embedding
                 buffers["student_bank"] = memory_bank.push(student_bank, l2_normalise(key), labels)
-            eeg_key = eeg
+            teacher_key = teacher if keys is None else keys.teacher
+            eeg_key = project_teacher(params, teacher_key.embedding)
             if "projection" in buffers:
                 buffers["projection"] = optax.incremental_update(
                     _constant(params["projection"]),
                     buffers["projection"],
                     1.0 - self.projection_decay,
                 )
-                eeg_key = project_teacher(buffers, teacher.embedding)
+                eeg_key = project_teacher(buffers, teacher_key.embedding)
             buffers["teacher_bank"] = memory_bank.push(teacher_bank, l2_normalise(eeg_key), labels)
         if self.weights["jsd"] != 0:
             terms["jsd"] = jsd(student.logits, teacher.logits, mask, self.jsd_variant)

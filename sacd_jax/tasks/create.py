@@ -1,5 +1,6 @@
 """From a run's config to its networks, its task and the first state."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from input_pipeline.errors import UserError
-from input_pipeline.loader import train_batches
+from input_pipeline.loader import steps_per_pass, train_batches
 from input_pipeline.source import ClipSource
 from sacd_jax import class_weights, model_file, models, objectives, optimizer, parallel
 from sacd_jax.augment import centred
@@ -29,14 +30,16 @@ class Training:
 
     Attributes:
         student: the network that learns.
-        input_keys: keys of the batch that its step reads beside stage, index and mask.
-        init: seed -> the state before the first step, replicated on the mesh.
+        input_keys: keys of the clips that its step reads beside stage, index and mask.
+        extra: arrays over the rows of the split that its batches hold as well.
+        init: seed -> the state before the first step, laid out on the mesh.
         train_step: (state, batch) -> (state, metrics); pure, not yet jitted.
         model: the student with given weights, ready to be stored.
     """
 
     student: nn.Module
     input_keys: tuple[str, ...]
+    extra: Mapping[str, np.ndarray]
     init: Callable[[int], TrainState]
     train_step: Callable[[TrainState, Batch], tuple[TrainState, Terms]]
     model: Callable[[Tree], model_file.Model]
@@ -65,24 +68,36 @@ def create(
         UserError: settings that do not fit each other, the data or the devices.
     """
     num_classes = len(source.info.classes)
-    student = models.create(run.student.name, num_classes, **run.student.options)
+    subjects, subject = np.unique(source.table.subject_id, return_inverse=True)
+    config, extra = run.student, dict(teacher_outputs or {})
+    if config.options.get("domains") == "subjects":
+        options = {**config.options, "domains": len(subjects)}
+        config = dataclasses.replace(config, options=options)
+        extra["domain"] = subject.astype(np.int32)
+    student = models.create(config.name, num_classes, **config.options)
+    _check_mode(run, student)
     labels = source.table.stage
     counts = np.bincount(labels[labels >= 0], minlength=num_classes)
-    model = _model_of(run, run.student, num_classes)
+    model = _model_of(run, config, num_classes)
     weights = class_weights.class_weights(run.class_weights, counts)
     transform = optimizer.make(run.optimizer, total_steps)
 
     if run.task == "classify":
-        parallel.check_batch_size(run.batch_size, mesh)
+        in_sequences = run.batch_mode == "sequences"
+        rows = run.batch_size // run.group_size if in_sequences else run.batch_size
+        unit = "number of sequences" if in_sequences else "batch_size"
+        parallel.check_batch_size(rows, mesh, name=unit)
         task = classify.Classify(student, transform, run.augment, weights)
         example = _example(run, source, student.input_keys)
-        first_student = partial(_variables, run.student, student, example, siblings)
+        first_student = partial(_variables, config, student, example, siblings)
 
         def init(seed: int) -> TrainState:
-            return parallel.replicate(classify.init(task, seed, first_student(seed)), mesh)
+            carry = student.initial_carry(rows) if in_sequences else None
+            state = classify.init(task, seed, first_student(seed), carry)
+            return parallel.place(state, mesh, by_rows=("carry",))
 
         step = partial(classify.train_step, task)
-        return Training(student, student.input_keys, init, step, model)
+        return Training(student, student.input_keys, extra, init, step, model)
 
     assert run.teacher is not None and run.objective is not None  # config.check has seen to it
     objective = objectives.create(
@@ -93,6 +108,11 @@ def create(
     if teacher_outputs is None:
         lent = lent_teacher(run.teacher, siblings)
         teacher = models.create(lent.encoder, lent.num_classes, **lent.options)
+        if has_state(teacher):
+            raise UserError(
+                f"teacher {lent.encoder} sees a night in its order, batches are mixed: "
+                "expected teacher_cache True"
+            )
         teacher_variables = lent.variables
         keys = tuple(dict.fromkeys((*student.input_keys, *teacher.input_keys)))
         example = _example(run, source, keys)
@@ -109,22 +129,22 @@ def create(
         student,
         teacher,
         objective,
-        {"cross_entropy": 1.0, **{k: w for k, w in objective.weights.items() if w}},
         optimizer.for_objective(transform, objective),
         run.augment,
         run.key_encoder_decay,
         weights,
+        run.teacher_trainable,
     )
     data = DataSpec(
         len(source),
         labels,
         num_classes,
         run.batch_size,
-        max(1, int(counts.sum()) // run.batch_size),
+        max(1, int(steps_per_pass(source, run.batch_size, run.batch_mode, run.group_size))),
     )
 
     def init(seed: int) -> TrainState:
-        variables = _variables(run.student, student, example, siblings, seed)
+        variables = _variables(config, student, example, siblings, seed)
         heads, buffers = objective.init(
             jax.random.fold_in(jax.random.key(seed), 1),
             output_spec(student, example),
@@ -132,10 +152,29 @@ def create(
             data,
         )
         state = distill.init(task, seed, variables, teacher_variables, heads, buffers)
-        return parallel.replicate(state, mesh)
+        banks = tuple(f"buffers/{name}" for name in objective.row_sharded)
+        return parallel.place(state, mesh, by_rows=banks)
 
     step = partial(distill.train_step, task)
-    return Training(student, keys, init, step, model)
+    return Training(student, keys, extra, init, step, model)
+
+
+def has_state(encoder: nn.Module) -> bool:
+    """Whether a network carries a state from clip to clip of a night (DeepSleepNet)."""
+    return "carry" in getattr(encoder, "optional_keys", ())
+
+
+def _check_mode(run: RunConfig, student: nn.Module) -> None:
+    if has_state(student) and (run.task != "classify" or run.batch_mode != "sequences"):
+        raise UserError(
+            f"student {run.student.name} sees a night in its order: expected task 'classify' with "
+            f"batch_mode 'sequences', found {run.task!r} with {run.batch_mode!r}"
+        )
+    if run.batch_mode == "sequences" and not has_state(student):
+        raise UserError(
+            f"batch_mode 'sequences' is for a network with a state, such as deepsleepnet; "
+            f"{run.student.name} has none"
+        )
 
 
 def _example(run: RunConfig, source: ClipSource, keys: tuple[str, ...]) -> dict[str, Any]:
@@ -153,8 +192,12 @@ def lender(encoder: EncoderConfig, siblings: Path) -> Path:
         raise UserError(
             f"teacher {encoder.name}: pretrained is not set, expected a run or a folder"
         )
-    sibling = siblings / encoder.pretrained
-    return sibling if sibling.is_dir() else Path(encoder.pretrained)
+    return _stored_in(encoder.pretrained, siblings)
+
+
+def _stored_in(origin: str, siblings: Path) -> Path:
+    sibling = siblings / origin
+    return sibling if sibling.is_dir() else Path(origin)
 
 
 def lent_teacher(teacher: EncoderConfig, siblings: Path) -> model_file.Model:
@@ -174,7 +217,11 @@ def lent_teacher(teacher: EncoderConfig, siblings: Path) -> model_file.Model:
 def _variables(
     config: EncoderConfig, encoder: nn.Module, example: Batch, siblings: Path, seed: int
 ) -> dict[str, Tree]:
-    """First weights of a network: drawn from the seed, or a stored one's where they fit."""
+    """First weights of a network: drawn from the seed, or a stored one's where they fit.
+
+    Raises:
+        UserError: what is stored is not there, or does not fit.
+    """
     inputs = {key: example[key] for key in encoder.input_keys}
     rngs = {"params": jax.random.key(seed), "dropout": jax.random.key(seed)}
     variables = jax.jit(partial(encoder.init, train=False))(rngs, inputs)
@@ -184,6 +231,14 @@ def _variables(
         print(
             f"{config.name}: fresh weights for {', '.join(fresh) or 'nothing'}; others taken over"
         )
+    for part, origin in config.parts.items():
+        if part not in variables["params"]:
+            raise UserError(
+                f"parts of {config.name}: there is no {part!r}, expected some of "
+                f"{', '.join(variables['params'])}"
+            )
+        stored = model_file.load(_stored_in(origin, siblings)).variables
+        variables = model_file.replace_part(variables, part, stored)
     return variables
 
 

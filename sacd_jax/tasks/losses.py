@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from sacd_jax.models.encoder import Batch, EncoderOutput
+from sacd_jax.objectives.losses import cross_entropy
 
 Terms = dict[str, Float[Array, ""]]
 
@@ -15,6 +16,21 @@ Terms = dict[str, Float[Array, ""]]
 def valid_rows(batch: Batch) -> Float[Array, " batch"]:
     """1 for rows that carry a known stage, 0 for padding and unknown stages."""
     return (batch["mask"] & (batch["stage"] >= 0)).astype(jnp.float32)
+
+
+def own_terms(output: EncoderOutput, batch: Batch) -> Terms:
+    """Loss terms of a network's own published recipe, each of weight 1; most networks have none.
+
+    `penalty` (DeepSleepNet, Modified-SEN) and `domain`, the cross-entropy of Modified-SEN's second
+    head on the number of the clip's subject (`batch["domain"]`).
+    """
+    terms = {}
+    if "penalty" in output.extras:
+        terms["penalty"] = output.extras["penalty"]
+    if "domain_logits" in output.extras:
+        logits = output.extras["domain_logits"]
+        terms["domain"] = cross_entropy(logits, batch["domain"], batch["mask"])
+    return terms
 
 
 def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> Float[Array, ""]:

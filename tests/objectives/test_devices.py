@@ -8,6 +8,7 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput
+from sacd_jax.objectives.objective import Keys
 from tests.objectives.two_layers import BATCH, DATA, OPTIONS, SPEC, clips, encode, encoder_init
 
 assert jax.device_count() == 8
@@ -30,7 +31,8 @@ for name in sys.argv[1:]:
         def loss(heads, student):
             terms, new = objective.terms(
                 heads, buffers, encode(student, video), encode(encoder_init(5), eeg),
-                encode(encoder_init(6), video) if objective.needs_keys else None,
+                Keys(encode(encoder_init(6), video), encode(encoder_init(5), eeg))
+                if objective.needs_keys else None,
                 batch, jax.random.key(3), jnp.int32(9),
             )
             return sum(w * terms[k] for k, w in objective.weights.items()), (terms, new)

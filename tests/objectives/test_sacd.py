@@ -12,6 +12,7 @@ from input_pipeline.errors import UserError
 from sacd_jax import memory_bank, objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec
+from sacd_jax.objectives.objective import Keys
 from sacd_jax.objectives.sacd import graph_distances, hinge, pair_loss
 from tests.golden.fill import fill
 from tests.objectives.vectors import LABELS, STUDENT, TEACHER, matrix
@@ -184,9 +185,10 @@ def run(objective, steps=3, teacher_dim=24, batches=None):
     history = []
     for number in range(steps):
         batch = batches[number] if batches else batch_of(np.arange(BATCH) % 5)
-        outputs = output(10 * number + 5, teacher_dim), output(10 * number + 7)
+        teacher = output(10 * number + 5, teacher_dim)
+        keys = Keys(output(10 * number + 7), teacher)
         terms, buffers, grads = step(
-            objective, params, output(10 * number), buffers, *outputs, batch, number
+            objective, params, output(10 * number), buffers, teacher, keys, batch, number
         )
         history.append((terms, grads))
     return history, params, buffers
@@ -261,7 +263,8 @@ def test_rows_without_a_stage_take_no_part():
     def changed(whole):
         return jax.tree.map(lambda x: x.at[out].add(3.0), whole)
 
-    student, *others = [output(n) for n in (0, 5, 7)]
+    student, teacher, key = (output(n) for n in (0, 5, 7))
+    others = teacher, Keys(key, teacher)
     terms, new, grads = step(TWO_GROUPS, params, student, buffers, *others, batch, 1)
     terms2, new2, _ = step(
         TWO_GROUPS, params, changed(student), buffers, *map(changed, others), batch, 1

@@ -9,7 +9,7 @@ import optax
 
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec
-from sacd_jax.objectives.objective import Objective
+from sacd_jax.objectives.objective import Keys, Objective
 
 CLASSES, CLIPS, INPUTS, HIDDEN, DIM = 5, 160, 20, 32, 16
 SPEC = EncoderSpec(embedding_dim=DIM, num_classes=CLASSES, stage_dims=(HIDDEN,))
@@ -90,7 +90,7 @@ def train(objective: Objective, steps: int, rate: float = 3e-3):
                 buffers,
                 encode(params[0], video[batch["index"]]),
                 seen,
-                key if objective.needs_keys else None,
+                Keys(key, seen) if objective.needs_keys else None,
                 batch,
                 jax.random.key(number),
                 number,
