@@ -1,11 +1,11 @@
-"""Measures how fast things are on this machine, side by side and in turns."""
+"""Measures how fast things are on this machine, in turns; estimates how fast on TPUs elsewhere."""
 
 import argparse
 
 from input_pipeline.commands import one_line_errors
-from sacd_jax.benchmarks import step
+from sacd_jax.benchmarks import step, topology
 
-SUBCOMMANDS = {"step": step}
+SUBCOMMANDS = {"step": step, "topology": topology}
 """Name -> module with a one-line docstring, `EXAMPLE`, `add_arguments` and `run`."""
 
 

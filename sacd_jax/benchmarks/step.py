@@ -28,6 +28,7 @@ from sacd_jax.benchmarks.training_step import (
 )
 from sacd_jax.report.tables import show
 from sacd_jax.tasks import classify
+from sacd_jax.tasks.classify import Classify
 
 EXAMPLE = "python -m sacd_jax.benchmark step --model r2plus1d_18,r3d_18 --form matmul,direct"
 
@@ -36,29 +37,53 @@ DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the subcommand."""
-    parser.add_argument(
-        "--model", required=True, metavar="NAMES", help="networks by name, with commas"
-    )
-    parser.add_argument(
-        "--form",
-        default="auto",
-        metavar="FORMS",
-        help="convolution forms with commas: auto, direct, matmul, folded (default: auto)",
-    )
-    parser.add_argument("--batch", type=int, default=4, help="clips a step (default: 4)")
-    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
-    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
-    parser.add_argument(
-        "--colours", type=int, choices=(1, 3), default=3, help="of a frame (default: 3)"
-    )
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="of computation")
+    add_step_arguments(parser, form="auto", batch=4, dtype="float32")
     parser.add_argument("--rounds", type=int, default=3, help="turns after warm-up (default: 3)")
     parser.add_argument(
         "--torch-python",
         metavar="PATH",
         help="interpreter of an environment with PyTorch: times the equal networks there",
     )
+
+
+def add_step_arguments(
+    parser: argparse.ArgumentParser, *, form: str, batch: int, dtype: str
+) -> None:
+    """Arguments that say which steps, and where figures go; the options are their defaults."""
+    parser.add_argument(
+        "--model", required=True, metavar="NAMES", help="networks by name, with commas"
+    )
+    parser.add_argument(
+        "--form",
+        default=form,
+        metavar="FORMS",
+        help=f"convolution forms with commas: auto, direct, matmul, folded (default: {form})",
+    )
+    parser.add_argument(
+        "--batch", type=int, default=batch, help=f"clips a step, on each device (default: {batch})"
+    )
+    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
+    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
+    parser.add_argument(
+        "--colours", type=int, choices=(1, 3), default=3, help="of a frame (default: 3)"
+    )
+    parser.add_argument(
+        "--dtype", choices=tuple(DTYPES), default=dtype, help=f"of computation (default: {dtype})"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there")
+
+
+def make_task(model: str, form: str, dtype: str) -> Classify:
+    """The task that trains this network in this form of the convolutions.
+
+    Raises:
+        UserError: an unknown network, or one without forms.
+    """
+    options = {} if form == "auto" else {"form": form}
+    if DTYPES[dtype] is not None:
+        options["dtype"] = DTYPES[dtype]
+    encoder = models.create(model, CLASSES, **options)
+    return Classify(encoder, optimizer.make(OPTIMIZER, total_steps=1), AUGMENT)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -120,15 +145,10 @@ class JaxStep(TrainingStep):
     """The step of the task `classify` on one batch of random clips."""
 
     def __init__(self, model: str, form: str, arguments: argparse.Namespace):
-        options = {} if form == "auto" else {"form": form}
-        dtype = DTYPES[arguments.dtype]
-        if dtype is not None:
-            options["dtype"] = dtype
-        encoder = models.create(model, CLASSES, **options)
-        batch = random_batch(encoder.input_keys, arguments)
-        variables = first_variables(encoder, batch)
+        task = make_task(model, form, arguments.dtype)
+        batch = random_batch(task.student.input_keys, arguments)
+        variables = first_variables(task.student, batch)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        task = classify.Classify(encoder, optimizer.make(OPTIMIZER, total_steps=1), AUGMENT)
         state = classify.init(task, 0, variables)
         step = partial(classify.train_step, task)
         super().__init__(f"{model}, {form}", model, step, state, batch)

@@ -8,10 +8,13 @@ and results do not depend on the form. Forms:
   matrix products, and the gradient of the kernel is taken by matrix products: XLA's own costs
   several forward passes there, and hundreds where its window is wider than the input (a kernel of
   even width with symmetric padding, as in AttnSleep and DeepSleepNet).
-* `auto`: by the default backend, when the step is traced.
+* `auto`: by the backend, when the step is traced.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, Literal
 
@@ -47,12 +50,30 @@ def torch_bias(fan_in: int) -> Callable[..., Array]:
     return init
 
 
+_backend: ContextVar[str | None] = ContextVar("backend", default=None)
+
+
+def backend() -> str:
+    """The backend that `auto` goes by: JAX's default, or what `tracing_for` says."""
+    return _backend.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def tracing_for(name: str) -> Iterator[None]:
+    """Within it `auto` stands for this backend's form: to compile for devices that are not here."""
+    token = _backend.set(name)
+    try:
+        yield
+    finally:
+        _backend.reset(token)
+
+
 def resolve(form: Form) -> Literal["direct", "matmul"]:
-    """The form that `auto` stands for on the default backend; other names stay."""
+    """The form that `auto` stands for on the backend; other names stay."""
     if form not in ("auto", "direct", "matmul"):
         raise ValueError(f"form is {form!r}, expected auto, direct or matmul")
     if form == "auto":
-        return "matmul" if jax.default_backend() == "cpu" else "direct"
+        return "matmul" if backend() == "cpu" else "direct"
     return form
 
 
@@ -269,15 +290,17 @@ def _each_tap(x: Array, dy: Array, taps: tuple[int, ...], strides: tuple[int, ..
     """
     reach = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:-1], strides, strict=True)]
     every = (slice(None), *(slice(None, None, s) for s in strides))
+    # Rows of different devices are summed after the loop: in it, every tap would wait for them all.
+    devices = math.gcd(dy.shape[0], jax.device_count())
     # XLA would transpose the left operand in every turn.
-    left = dy.reshape(-1, dy.shape[-1]).T
+    left = dy.reshape(devices, -1, dy.shape[-1]).swapaxes(1, 2)
 
     def one(start: Array) -> Array:
         part = lax.dynamic_slice(x, (0, *start, 0), (x.shape[0], *reach, x.shape[-1]))[every]
         kind = jnp.promote_types(dy.dtype, jnp.float32)
-        return jnp.matmul(left, part.reshape(-1, x.shape[-1]), preferred_element_type=kind)
+        return jnp.matmul(left, part.reshape(devices, -1, x.shape[-1]), preferred_element_type=kind)
 
-    return lax.map(one, jnp.asarray(list(np.ndindex(*taps)))).swapaxes(-1, -2)
+    return lax.map(one, jnp.asarray(list(np.ndindex(*taps)))).sum(1).swapaxes(-1, -2)
 
 
 def _layer(

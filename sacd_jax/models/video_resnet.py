@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from sacd_jax.models.conv import kaiming_normal, resolve, torch_bias, torch_uniform
+from sacd_jax.models.conv import backend, kaiming_normal, resolve, torch_bias, torch_uniform
 from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
 from sacd_jax.models.video_blocks import (
     Block,
@@ -99,7 +98,7 @@ class VideoResNet(nn.Module):
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         form = self.form
-        if form == "auto" and jax.default_backend() == "tpu":
+        if form == "auto" and backend() == "tpu":
             form = "folded"
         style = Style(
             self.factorized,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sacd_jax.models.conv import Conv1d, Conv2d, Conv3d, convolve, resolve
+from sacd_jax.models.conv import Conv1d, Conv2d, Conv3d, convolve, resolve, tracing_for
 
 # name: (input shape, taps, features, strides, padding)
 CASES = {
@@ -100,3 +100,41 @@ def test_auto_is_the_matmul_form_on_cpu_and_unknown_forms_are_refused() -> None:
     assert resolve("auto") == ("matmul" if jax.default_backend() == "cpu" else "direct")
     with pytest.raises(ValueError, match="expected auto, direct or matmul"):
         resolve("im2col")
+
+
+def test_auto_follows_the_backend_that_is_traced_for() -> None:
+    with tracing_for("tpu"):
+        assert resolve("auto") == "direct" and resolve("matmul") == "matmul"
+    assert resolve("auto") == "matmul"
+
+
+GRADIENT_ON_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from sacd_jax import parallel
+from sacd_jax.benchmarks import hlo
+from sacd_jax.models.conv import convolve
+
+mesh = parallel.make_mesh()
+rng = np.random.default_rng(0)
+x = rng.standard_normal((16, 3, 6, 5, 36)).astype(np.float32)
+kernel = rng.standard_normal((3, 3, 3, 36, 8)).astype(np.float32)
+
+def gradient(kernel, x):
+    y = lambda k: jnp.sin(convolve(x, k, (1, 1, 1), ((1, 1),) * 3, "matmul"))
+    return jax.grad(lambda k: y(k).sum())(kernel)
+
+placed = (
+    jax.device_put(kernel, parallel.replicated(mesh)), jax.device_put(x, parallel.sharded(mesh))
+)
+compiled = jax.jit(gradient).lower(*placed).compile()
+np.testing.assert_allclose(
+    compiled(*placed), jax.jit(gradient)(kernel, x), rtol=1e-4, atol=1e-3
+)
+program = hlo.read(compiled.as_text())
+print(program.collectives, program.collective_bytes == kernel.nbytes, program.in_loops)
+"""
+
+
+def test_devices_sum_a_kernel_s_gradient_once_and_not_tap_by_tap(run_python) -> None:
+    printed = run_python(GRADIENT_ON_DEVICES).stdout
+    assert printed.strip() == "Counter({'all-reduce': 1}) True 0"

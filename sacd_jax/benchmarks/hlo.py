@@ -1,0 +1,120 @@
+"""What a compiled program's HLO text says: the compiler's estimated cycles, and its collectives.
+
+Only instructions that run one after the other are summed: those of the entry computation and of
+what it calls. A fusion has one estimate for all that is in it.
+"""
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "reduce-scatter",
+    "all-to-all",
+    "collective-permute",
+    "collective-broadcast",
+)
+_FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")
+# What only waits for, or leads to, something counted elsewhere.
+_NO_WORK = ("while", "call", "conditional", "async-start", "async-update", "async-done")
+
+_COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\) -> .*\{$")
+_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][\w\-]*)\(([^)]*)\)(.*)")
+_CALLED = re.compile(r"\b(?:calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_ARRAY = re.compile(r"\b(pred|bf16|[a-z]+(\d+)\w*)\[([\d,]*)\]")
+
+
+@dataclass
+class Program:
+    """Sums over one run of a program on one device.
+
+    Attributes:
+        cycles: the compiler's estimate of the instructions that have one.
+        unpriced: instructions without an estimate, by opcode: collectives, copies beside the
+            computation, custom calls. What takes no time (a tuple, a bitcast) is not among them.
+        collectives: how often each kind of collective runs.
+        collective_bytes: bytes that one device puts into them.
+        in_loops: collectives that run inside a loop.
+        unknown_loops: loops whose turns the text does not tell, counted as one turn.
+    """
+
+    cycles: int = 0
+    unpriced: Counter[str] = field(default_factory=Counter)
+    collectives: Counter[str] = field(default_factory=Counter)
+    collective_bytes: int = 0
+    in_loops: int = 0
+    unknown_loops: int = 0
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    shape: str
+    opcode: str
+    operands: str
+    rest: str
+
+
+def read(text: str) -> Program:
+    """Reads the text of a compiled module (`jax.stages.Compiled.as_text`).
+
+    Raises:
+        ValueError: it has no entry computation.
+    """
+    computations: dict[str, list[_Instruction]] = {}
+    shapes: dict[str, str] = {}
+    entry, current = "", []
+    for line in text.splitlines():
+        if head := _COMPUTATION.match(line):
+            current = computations.setdefault(head[2], [])
+            entry = head[2] if head[1] else entry
+        elif found := _INSTRUCTION.match(line):
+            name, *parts = found.groups()
+            current.append(_Instruction(*parts))
+            shapes[name] = parts[0]
+    if not entry:
+        raise ValueError("the text of the compiled program has no ENTRY computation")
+
+    program = Program()
+
+    def walk(computation: str, times: int, priced: bool, looped: bool) -> None:
+        for at in computations.get(computation, ()):
+            kind = at.opcode.removesuffix("-start")
+            if kind in COLLECTIVES:
+                program.collectives[kind] += times
+                program.in_loops += times * looped
+                names = re.findall(r"%([\w.\-]+)", at.operands)
+                program.collective_bytes += times * sum(byte_size(shapes[n]) for n in names)
+            if priced:
+                if cycles := _CYCLES.search(at.rest):
+                    program.cycles += times * int(cycles[1])
+                elif at.opcode not in (*_FREE, *_NO_WORK) and not at.opcode.endswith("-done"):
+                    program.unpriced[at.opcode] += times
+            turns = 1
+            if at.opcode == "while":
+                known = _TURNS.search(at.rest)
+                turns = int(known[1]) if known else 1
+                program.unknown_loops += known is None
+            called = _CALLED.findall(at.rest)
+            if branches := _BRANCHES.search(at.rest):
+                called += [name.strip().lstrip("%") for name in branches[1].split(",")]
+            inside = priced and at.opcode in _NO_WORK
+            for name in called:
+                walk(name, times * turns, inside, looped or at.opcode == "while")
+
+    walk(entry, 1, True, False)
+    return program
+
+
+def byte_size(shape: str) -> int:
+    """Bytes of an array or tuple as HLO writes its shape, without padding."""
+    total = 0
+    for kind, bits, dimensions in _ARRAY.findall(shape):
+        width = {"pred": 8, "bf16": 16}.get(kind) or int(bits)
+        total += math.prod(int(n) for n in dimensions.split(",") if n) * width
+    return -(-total // 8)
