@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax.model_file import FILE_NAME, Model, fill, load, refuse_missing, save
+from sacd_jax.model_file import (
+    FILE_NAME,
+    Model,
+    fill,
+    load,
+    refuse_missing,
+    replace_part,
+    save,
+)
 
 VARIABLES = {
     "params": {"head": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
@@ -67,3 +75,21 @@ def test_a_network_without_its_classifier_is_refused():
     words = r"lacks params/classifier \(and 1 more\): expected a trained network"
     with pytest.raises(UserError, match=words):
         refuse_missing({"params": {"body": np.ones(2)}}, whole)
+
+
+def test_a_part_comes_from_a_network_that_has_it_or_is_it():
+    whole = {
+        "params": {"body": {"w": np.zeros(2)}, "head": {"w": np.zeros(3)}},
+        "batch_stats": {"body": {"mean": np.zeros(2)}},
+    }
+    has = {"params": {"body": {"w": np.ones(2)}}, "batch_stats": {"body": {"mean": np.ones(2)}}}
+    is_it = {"params": {"w": np.ones(2), "more": np.ones(1)}, "batch_stats": {"mean": np.ones(2)}}
+    for stored in (has, is_it):
+        filled = replace_part(whole, "body", stored)
+        assert filled["params"]["body"].keys() == {"w"} and filled["params"]["body"]["w"].all()
+        assert filled["batch_stats"]["body"]["mean"].all()
+        assert not filled["params"]["head"]["w"].any() and not whole["params"]["body"]["w"].any()
+    with pytest.raises(UserError, match=r"part 'body': the stored w is of shape \(5,\), expected"):
+        replace_part(whole, "body", {"params": {"w": np.ones(5)}})
+    with pytest.raises(UserError, match="part 'body': the stored mean is not there"):
+        replace_part(whole, "body", {"params": {"w": np.ones(2)}})

@@ -1,5 +1,6 @@
-"""The mesh: whole groups on every device, rows where they belong."""
+"""The mesh: whole groups on every device, rows where they belong; who is asked to join others."""
 
+import jax
 import pytest
 
 from input_pipeline.errors import UserError
@@ -35,3 +36,64 @@ assert jax.config.jax_compilation_cache_dir
 
 def test_rows_are_dealt_out_over_eight_devices(run_python):
     run_python(EIGHT, devices=8, env={"JAX_COMPILATION_CACHE_DIR": None})
+
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n[1-2]", "SLURM_PROCID": "0"}
+LAUNCHED = [
+    ({}, False),
+    ({"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1234"}, True),
+    ({**SLURM, "SLURM_NTASKS": "2"}, True),
+    ({**SLURM, "SLURM_NTASKS": "1"}, False),
+    ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, False),  # a batch script, outside of srun
+    ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
+    ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+]
+NAMES = {name for environment, _ in LAUNCHED for name in environment}
+
+
+def launched_with(monkeypatch, environment: dict[str, str]) -> None:
+    for name in (*NAMES, "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(("environment", "several"), LAUNCHED)
+def test_the_launchers_environment_asks_for_several_processes(monkeypatch, environment, several):
+    launched_with(monkeypatch, environment)
+    assert parallel.several_processes() == several
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({}, "Number of processes must be defined"),
+        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES is 'two', expected a number"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"}, "process_id < num_processes"),
+    ],
+)
+def test_a_launch_that_cannot_be_is_refused_in_one_line(monkeypatch, more, words):
+    launched_with(monkeypatch, {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1234", **more})
+    with pytest.raises(UserError, match=words):
+        parallel.initialize()
+    assert not jax.distributed.is_initialized()
+
+
+def test_parts_of_a_tree_are_dealt_out_by_rows(run_python):
+    code = """
+import numpy as np
+from jax.sharding import PartitionSpec
+from sacd_jax import parallel
+from sacd_jax.train_state import create
+import optax
+bank = np.arange(32.0, dtype=np.float32).reshape(16, 2)
+params = {"student": {"w": np.ones(3, np.float32)}}
+state = create(0, params, {}, optax.sgd(0.1), buffers={"bank": bank, "banknote": bank})
+placed = parallel.place(state, parallel.make_mesh(), by_rows=("buffers/bank", "carry"))
+assert placed.buffers["bank"].sharding.spec == PartitionSpec("data")
+assert placed.buffers["bank"].addressable_shards[3].data.shape == (2, 2)
+whole = [placed.buffers["banknote"], placed.params["student"]["w"], placed.step]
+assert all(leaf.sharding.is_fully_replicated for leaf in whole)
+np.testing.assert_array_equal(placed.buffers["bank"], bank)
+"""
+    run_python(code, devices=8)

@@ -18,18 +18,17 @@ TEACHERS = {
     "deepsleepnet": "DeepSleepNet",
     "sen": "Modified-SEN",
 }
-"""Name of a teacher's run -> its name in the table."""
-
-NETWORKS = {
-    "attnsleep": {"name": "attnsleep"},
-    # The part that stages one clip; the LSTMs over it learn from whole nights in order.
-    "deepsleepnet": {"name": "deepsleepnet_features"},
-    "sen": {"name": "sen"},
-}
-"""Name of a teacher's run -> its network."""
+"""Name of a teacher's run, which is its network's -> its name in the table."""
 
 BASELINE = {"baseline": {"name": "R(2+1)D"}}
 """The row without distillation."""
+
+DEMO_TEACHERS = {
+    "deepsleepnet_features": (6.0, 1e-3),
+    "deepsleepnet": (8.0, 1e-3),
+    "sen": (10.0, 1e-3),
+}
+"""Network -> passes and highest learning rate of its training at demo size."""
 
 DEMO_PASSES = 4.0
 """Of a student at demo size: a run takes at most a minute on 2 cores."""
@@ -45,8 +44,7 @@ def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
     """
     if size == "paper":
         dataset, row = s3ve_teacher.dataset(), s3ve_baseline.recipe("r2plus1d_18")
-        teacher = s3ve_teacher.recipe("attnsleep")
-        notes = ("Teachers other than AttnSleep train by its recipe.",) if teachers[1:] else ()
+        recipes, notes = s3ve_teacher.RECIPES, ()
     elif size == "demo":
         experiment = demo.get_config().to_dict()
         dataset, runs = experiment["dataset"], experiment["runs"]
@@ -57,7 +55,7 @@ def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
             "evaluate_every_passes": DEMO_PASSES / 2,
             "checkpoint_every_passes": DEMO_PASSES / 2,
         }
-        teacher = runs["teacher"]
+        recipes = demo_teachers(runs["teacher"])
         notes = (
             f"Demo size: the student is {row['student']['name']} on frames of "
             f"{row['augment']['crop'][0]}x{row['augment']['crop'][1]}, {DEMO_PASSES:g} passes; "
@@ -76,13 +74,31 @@ def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
         }
     )
     config.teachers = {
-        name: with_defaults(
-            RunConfig, {**teacher, "student": {**teacher["student"], **NETWORKS[name]}}
-        )
-        for name in teachers
+        run: settings
+        for teacher in teachers
+        for run, settings in s3ve_teacher.runs(teacher, teacher, recipes).items()
     }
     config.order = tuple(values["rows"])
     return config
+
+
+def demo_teachers(attnsleep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The teachers' recipes in fewer passes, and in the learning rate's one cycle.
+
+    Args:
+        attnsleep: the demo's.
+    """
+    recipes: dict[str, dict[str, Any]] = {"attnsleep": dict(attnsleep)}
+    for name, (passes, rate) in DEMO_TEACHERS.items():
+        recipe = s3ve_teacher.RECIPES[name]
+        scaled = {**recipe["student"].get("options", {}), "eeg_scale": 20.0}
+        recipes[name] = {
+            **recipe,
+            "student": {**recipe["student"], "options": scaled},
+            "passes": passes,
+            "optimizer": {**recipe["optimizer"], "learning_rate": rate, "schedule": "one_cycle"},
+        }
+    return recipes
 
 
 def distilled(
@@ -106,7 +122,7 @@ def distilled(
         options = {**shown.get("options", {}), **options}
     return {
         "task": "distill",
-        "teacher": {"name": NETWORKS[teacher]["name"], "pretrained": teacher},
+        "teacher": {"name": teacher, "pretrained": teacher},
         "teacher_cache": True,
         "objective": {"name": method, "options": options, "weights": dict(weights or {})},
     }

@@ -224,9 +224,12 @@ class DeepSleepNet(nn.Module):
 
     def initial_carry(self, batch_size: int) -> Carry:
         """The state before a night's first clip: zeros."""
-        zeros = jnp.zeros((batch_size, self.hidden))
-        layers = ((zeros, zeros),) * self.layers
-        return {"forward": layers, "backward": layers}
+
+        def layer() -> LstmState:  # arrays of its own: a state is donated
+            return jnp.zeros((batch_size, self.hidden)), jnp.zeros((batch_size, self.hidden))
+
+        directions = ("forward", "backward")
+        return {name: tuple(layer() for _ in range(self.layers)) for name in directions}
 
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:

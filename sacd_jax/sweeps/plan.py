@@ -129,13 +129,16 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def run_of(sweep: Sweep, row: Row, seed: int) -> Planned:
     """The run of a row with a seed."""
-    lenders = (row.run.student, row.run.teacher)
-    needs = [each.pretrained for each in lenders if each and each.pretrained in sweep.teachers]
-    return Planned(
-        f"{row.key}-seed{seed}",
-        dataclasses.replace(row.run, seed=seed),
-        tuple(dict.fromkeys(needs)),
-    )
+    run = dataclasses.replace(row.run, seed=seed)
+    return Planned(f"{row.key}-seed{seed}", run, _needs(sweep, run))
+
+
+def _needs(sweep: Sweep, run: RunConfig) -> tuple[str, ...]:
+    """The sweep's teachers that lend a run their weights."""
+    lenders = [run.student.pretrained, *run.student.parts.values()]
+    if run.teacher is not None:
+        lenders.append(run.teacher.pretrained)
+    return tuple(dict.fromkeys(name for name in lenders if name in sweep.teachers))
 
 
 def row_runs(sweep: Sweep, seeds: Sequence[int], patterns: Sequence[str] = ()) -> list[Planned]:
@@ -171,10 +174,21 @@ def share(runs: Sequence[Planned], index: int, of: int) -> list[Planned]:
 
 
 def with_teachers(sweep: Sweep, runs: Sequence[Planned]) -> list[Planned]:
-    """The teachers that the runs need, then the runs."""
-    needed = {name for run in runs for name in run.needs}
-    teachers = [Planned(name, run) for name, run in sweep.teachers.items() if name in needed]
-    return [*teachers, *runs]
+    """The teachers that the runs need, each after those it needs itself, then the runs."""
+    teachers: dict[str, Planned] = {}
+    met: set[str] = set()
+
+    def add(names: Sequence[str]) -> None:
+        for name in names:
+            if name not in met:
+                met.add(name)
+                needs = _needs(sweep, sweep.teachers[name])
+                add(needs)
+                teachers[name] = Planned(name, sweep.teachers[name], needs)
+
+    for run in runs:
+        add(run.needs)
+    return [*teachers.values(), *runs]
 
 
 def state(planned: Planned, runs_folder: Path, dataset: Path | None = None) -> str:

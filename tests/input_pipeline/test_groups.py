@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from input_pipeline.datasets import ClipTable
-from input_pipeline.groups import SequenceSchedule, labelled_clips, neighbours
+from input_pipeline.groups import SequenceSchedule, balanced, labelled_clips, neighbours
 
 
 def table_of(nights: list[list[tuple[int, int]]]) -> ClipTable:
@@ -51,6 +51,19 @@ def test_labelled_clips_are_those_with_a_stage(table):
     groups = labelled_clips(table)
     assert groups.shape[1:] == (1,)
     assert set(groups[:, 0].tolist()) == {row for row in range(len(table)) if table.stage[row] >= 0}
+
+
+@given(tables)
+def test_balanced_clips_repeat_the_rare_stages(table):
+    rows = balanced(table)[:, 0]
+    stages, counts = np.unique(table.stage[rows], return_counts=True)
+    labelled = labelled_clips(table)[:, 0]
+    assert set(rows.tolist()) == set(labelled.tolist())
+    if len(labelled):
+        assert stages[0] >= 0 and set(counts) == {np.bincount(table.stage[labelled]).max()}
+        repeats = np.unique(rows, return_counts=True)[1]
+        of_stage = table.stage[np.unique(rows)]
+        assert all(np.ptp(repeats[of_stage == stage]) <= 1 for stage in stages)
 
 
 @given(tables, st.integers(1, 6))

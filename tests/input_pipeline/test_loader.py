@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
-from input_pipeline.loader import eval_batches, sequences, train_batches
+from input_pipeline.groups import labelled_clips, neighbours
+from input_pipeline.loader import eval_batches, sequences, steps_per_pass, train_batches
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource, open_split
 
@@ -237,6 +238,27 @@ def test_sequences_go_on_where_the_lane_was(train):
             resets += int(batch["is_first"][lane])
             last[lane] = rows[-1]
     assert resets > 8
+
+
+def test_sequences_are_a_mode_of_training_batches(train):
+    common = {"sampling": SAMPLING, "seed": 1, "keys": ("eeg",)}
+    mode = {"batch_mode": "sequences", "group_size": 3}
+    got = take(train_batches(train, batch_size=12, **mode, **common), 4)
+    assert_equal(got, take(sequences(train, 3, batch_size=4, **common), 4))
+    with pytest.raises(UserError, match="multiple of the group size 3"):
+        train_batches(train, batch_size=8, **mode, **common)
+
+
+@pytest.mark.parametrize("mode", ["shuffled", "balanced", "contiguous", "sequences"])
+def test_a_pass_is_what_has_every_clip(train, mode):
+    steps = steps_per_pass(train, 4, mode, 2)
+    common = {"sampling": SAMPLING, "seed": 0, "keys": (), "batch_mode": mode, "group_size": 2}
+    seen = take(train_batches(train, batch_size=4, **common), int(np.ceil(steps)) + 1)
+    rows = {row for batch in seen for row in batch["index"][batch["mask"]].tolist()}
+    grouped = neighbours(train.table, 2) if mode == "contiguous" else labelled_clips(train.table)
+    expected = set(grouped.ravel().tolist())
+    share = 0.9 if mode == "sequences" else 1.0  # lanes of sequences do not end together
+    assert len(rows & expected) >= share * len(expected)
 
 
 def test_a_pass_of_sequences_holds_every_row_once(train):

@@ -183,3 +183,51 @@ def test_a_state_is_a_plain_tree_of_arrays():
     ids = [id(leaf) for leaf in jax.tree.leaves(state)]
     assert len(set(ids)) == len(ids)  # donated buffers must not be shared
     assert jnp.issubdtype(state.step.dtype, jnp.integer)
+
+
+def trained_teacher_task(method: str = "sacd") -> distill.Distill:
+    task = distill_task()
+    if method != "sacd":
+        task = dataclasses.replace(task, objective=objectives.create(method))
+    return dataclasses.replace(task, teacher_trainable=True)
+
+
+def test_a_teacher_that_trains_learns_by_its_own_labels_and_lends_averaged_keys():
+    """Experiment F: the teacher's cross-entropy falls, and the EEG bank holds its average's."""
+    task, batch = trained_teacher_task(), as_arrays(make_batch(0))
+    state = distill_state(task, batch)
+    assert set(state.key_encoder) == {"student", "teacher"} and "params" not in state.teacher
+    step = jax.jit(partial(distill.train_step, task))
+    averaged, first = state.key_encoder["teacher"], None
+    for _ in range(12):
+        before = state
+        state, metrics = step(state, batch)
+        first = first or metrics
+        averaged = jax.tree.map(lambda e, p: 0.9 * e + 0.1 * p, averaged, state.params["teacher"])
+    assert metrics["teacher_cross_entropy"] < first["teacher_cross_entropy"]
+    total = metrics["cross_entropy"] + metrics["teacher_cross_entropy"]
+    total += sum(weight * metrics[name] for name, weight in task.objective.weights.items())
+    np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        state.key_encoder["teacher"],
+        averaged,
+    )
+    # What the last step pushed: unit vectors of the averaged teacher before the update.
+    key, _ = forward(task.teacher, {"params": before.key_encoder["teacher"]}, batch, train=False)
+    unit = key.embedding / np.linalg.norm(key.embedding, axis=1, keepdims=True)
+    bank = state.buffers["teacher_bank"]
+    rows = (int(bank.cursor) - 1 - np.arange(5)) % len(bank.labels)
+    np.testing.assert_allclose(bank.features[rows], unit[::-1][:5], rtol=1e-4, atol=1e-6)
+
+
+def test_composition_works_with_a_teacher_that_trains():
+    """Experiment G: CCL needs no keys; nothing but the banks' lack differs."""
+    task, batch = trained_teacher_task("ccl"), as_arrays(make_batch(0))
+    state = distill_state(task, batch)
+    assert state.key_encoder == {}
+    new, metrics = jax.jit(partial(distill.train_step, task))(state, batch)
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), state.params["teacher"], new.params["teacher"]
+    )
+    assert all(jax.tree.leaves(moved)) and np.isfinite(metrics["loss"])

@@ -1,0 +1,149 @@
+"""Runs from their config alone: two stages, two heads, a teacher that trains, frozen parts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from input_pipeline.datasets import DatasetSettings, decode, prepare
+from input_pipeline.errors import UserError
+from input_pipeline.sampling import Sampling
+from input_pipeline.source import open_split
+from sacd_jax import log, model_file, parallel, train
+from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
+from sacd_jax.tasks.create import create
+from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
+
+COMMON = {
+    "sampling": Sampling(moments=4),
+    "batch_size": 16,
+    "passes": 2.0,
+    "log_every_steps": 1,
+    "optimizer": OptimizerConfig(learning_rate=0.01),
+}
+EEG = EncoderConfig("mlp", {"width": 8, "embedding_dim": 12})
+VIDEO = EncoderConfig("mlp", {"input_key": "video", "width": 8, "embedding_dim": 12})
+SMALL = {"hidden": 8, "bottleneck": 4}
+SEQUENCES = RunConfig(
+    "classify",
+    EncoderConfig("deepsleepnet", SMALL, parts={"features": "features"}),
+    **{**COMMON, "batch_size": 12, "passes": 1.0},
+    batch_mode="sequences",
+    group_size=3,
+    eval_batch_size=32,
+)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> tuple[Path, Path]:
+    """A built data set, and a folder with a finished network of each modality."""
+    folder = tmp_path_factory.mktemp("experiment")
+    manifest, _ = fake_manifest(folder, 12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "clips", fake_clips)
+        settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
+        dataset = prepare(settings, folder / "data", jobs=1)
+    for name, network in (("eeg", EEG), ("video", VIDEO)):
+        train.train(RunConfig("classify", network, **COMMON), folder / "runs" / name, dataset)
+    return dataset, folder / "runs"
+
+
+def variables(run: Path) -> dict[str, np.ndarray]:
+    return flatten_dict(model_file.load(run).variables, sep="/")
+
+
+def test_frozen_parts_stay_as_they_were_trained_alone(experiment):
+    """Experiment A: only the fully connected layer moves, weight decay or not."""
+    dataset, runs = experiment
+    spec = {"name": "mlp", "options": EEG.options}, {"name": "mlp", "options": VIDEO.options}
+    fusion = EncoderConfig(
+        "fusion",
+        {"second": spec[0], "first": spec[1], "frozen": True},
+        parts={"first": "video", "second": "eeg"},
+    )
+    frozen = OptimizerConfig(learning_rate=1e-5, factors={"first": 0.0, "second": 0.0})
+    run = RunConfig("classify", fusion, **{**COMMON, "optimizer": frozen})
+    train.train(run, runs / "a", dataset)
+    fused = variables(runs / "a")
+    for part, name in (("first", "video"), ("second", "eeg")):
+        for key, value in variables(runs / name).items():
+            collection, _, rest = key.partition("/")
+            np.testing.assert_array_equal(fused[f"{collection}/{part}/{rest}"], value)
+    losses = [line["loss"] for line in log.read(runs / "a") if line["split"] == "train"]
+    assert losses[-1] < losses[0]
+
+
+def test_experiments_e_and_f_from_their_configs(experiment):
+    dataset, runs = experiment
+    sacd = ObjectiveConfig("sacd", {"group_size": 4, "bank_size": 24}, {"graph": 0.0})
+    teacher = replace(VIDEO, pretrained="video")
+    frozen = RunConfig("distill", EEG, teacher, sacd, **COMMON)
+    trained = replace(frozen, student=replace(EEG, pretrained="eeg"), teacher_trainable=True)
+    for name, run in (("e", frozen), ("f", trained)):
+        train.train(run, runs / name, dataset)
+        lines = [line for line in log.read(runs / name) if line["split"] == "train"]
+        assert ("teacher_cross_entropy" in lines[0]) == (name == "f")
+        assert model_file.load(runs / name).variables["params"].keys() == (
+            model_file.load(runs / "eeg").variables["params"].keys()
+        )
+
+
+@pytest.mark.slow
+def test_deepsleepnet_in_two_stages_and_modified_sen(experiment):
+    dataset, runs = experiment
+    features = RunConfig(
+        "classify", EncoderConfig("deepsleepnet_features", {"bottleneck": 4}), **COMMON
+    )
+    train.train(replace(features, batch_mode="balanced", passes=1.0), runs / "features", dataset)
+    still = OptimizerConfig(learning_rate=0.01, factors={"features": 0.0})
+    train.train(replace(SEQUENCES, optimizer=still), runs / "sequences", dataset)
+    first, second = variables(runs / "features"), variables(runs / "sequences")
+    taken = [key for key in second if key.startswith("params/features/")]
+    assert len(taken) > 20
+    for key in taken:
+        np.testing.assert_array_equal(first[key], second[key])
+    sen = EncoderConfig("sen", {"domains": "subjects", "filters": 4, "bottleneck": 4})
+    train.train(RunConfig("classify", sen, **COMMON), runs / "sen", dataset)
+    subjects = set(open_split(dataset, "train").table.subject_id.tolist())
+    assert model_file.load(runs / "sen").options["domains"] == len(subjects)
+    assert {"domain", "penalty"} <= log.read(runs / "sen")[0].keys()
+
+
+def test_banks_are_dealt_out_and_states_of_sequences_too(experiment):
+    dataset, runs = experiment
+    source, mesh = open_split(dataset, "train"), parallel.make_mesh()
+    crd = ObjectiveConfig("crd", {"negatives": 8, "dim": 4, "bank_sharding": "rows"})
+    run = RunConfig("distill", VIDEO, replace(EEG, pretrained="eeg"), crd, **COMMON)
+    state = create(run, source, mesh, 4, runs).init(0)
+    rows = parallel.sharded(mesh)
+    for name, buffer in state.buffers.items():
+        assert buffer.sharding == (rows if name.endswith("bank") else parallel.replicated(mesh))
+    fresh = replace(SEQUENCES, student=EncoderConfig("deepsleepnet", SMALL))
+    carry = create(fresh, source, mesh, 4, runs).init(0).carry
+    assert {leaf.shape for leaf in jax.tree.leaves(carry)} == {(4, 8)}
+    assert all(leaf.sharding == rows for leaf in jax.tree.leaves(carry))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_mode": "shuffled"}, "student deepsleepnet sees a night in its order"),
+        ({"student": EEG}, "mlp has none"),
+        (
+            {"student": EncoderConfig("deepsleepnet", SMALL, parts={"feature": "features"})},
+            "there is no 'feature', expected some of",
+        ),
+        (
+            {"student": EncoderConfig("deepsleepnet", SMALL, parts={"features": "eeg"})},
+            "part 'features': the stored .* is not there, expected shape",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(experiment, changes, words):
+    dataset, runs = experiment
+    source, mesh = open_split(dataset, "train"), parallel.make_mesh()
+    with pytest.raises(UserError, match=words):
+        create(replace(SEQUENCES, **changes), source, mesh, 4, runs).init(0)
