@@ -27,7 +27,7 @@ from sacd_jax import config as configs
 from sacd_jax import metrics, model_file, models, parallel, run_folder
 from sacd_jax.augment import centred
 from sacd_jax.config import RunConfig
-from sacd_jax.models.encoder import Batch, EncoderOutput, forward
+from sacd_jax.models.encoder import Batch, EncoderOutput, forward, has_state
 from sacd_jax.report import comparison, plain
 from sacd_jax.tasks.losses import predictions_of
 from sacd_jax.train_state import Tree
@@ -64,7 +64,7 @@ class Evaluator:
         """
         self._mesh, self._encoder = mesh, encoder
         self._sampling = run.sampling
-        self._has_state = "carry" in getattr(encoder, "optional_keys", ())
+        self._has_state = has_state(encoder)
         rows = run.eval_batch_size // SEQUENCE_LENGTH if self._has_state else run.eval_batch_size
         self._batch_size = max(1, -(-rows // mesh.size)) * mesh.size
 
@@ -277,11 +277,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     arguments = parser.parse_args(argv)
     parallel.initialize()
+    first = jax.process_index() == 0
     if (arguments.workdir / EXPERIMENT).exists():
-        print(f"report: {report(arguments.workdir)}")
+        if first:
+            print(f"report: {report(arguments.workdir)}")
+        parallel.wait_for_all("report")
         return
     measured = evaluate(arguments.workdir, arguments.split)
-    print(json.dumps({"split": arguments.split, **metrics.json_ready(measured)}))
+    if first:
+        print(json.dumps({"split": arguments.split, **metrics.json_ready(measured)}))
 
 
 if __name__ == "__main__":

@@ -120,6 +120,11 @@ def spec_of(output: EncoderOutput) -> EncoderSpec:
     )
 
 
+def has_state(encoder: nn.Module) -> bool:
+    """Whether a network carries a state from clip to clip of a night (DeepSleepNet)."""
+    return "carry" in getattr(encoder, "optional_keys", ())
+
+
 def as_float(video: jax.Array) -> Float[Array, "..."]:
     """Casts stored uint8 pixels to float32 in [0, 1]; runs on the device."""
     return video.astype(jnp.float32) / 255.0

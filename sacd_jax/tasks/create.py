@@ -17,7 +17,7 @@ from input_pipeline.source import ClipSource
 from sacd_jax import class_weights, model_file, models, objectives, optimizer, parallel
 from sacd_jax.augment import centred
 from sacd_jax.config import EncoderConfig, RunConfig, as_json
-from sacd_jax.models.encoder import Batch, output_spec, spec_of
+from sacd_jax.models.encoder import Batch, has_state, output_spec, spec_of
 from sacd_jax.objectives.objective import DataSpec
 from sacd_jax.tasks import classify, distill
 from sacd_jax.tasks.losses import Terms
@@ -157,11 +157,6 @@ def create(
 
     step = partial(distill.train_step, task)
     return Training(student, keys, extra, init, step, model)
-
-
-def has_state(encoder: nn.Module) -> bool:
-    """Whether a network carries a state from clip to clip of a night (DeepSleepNet)."""
-    return "carry" in getattr(encoder, "optional_keys", ())
 
 
 def _check_mode(run: RunConfig, student: nn.Module) -> None:
