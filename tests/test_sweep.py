@@ -357,7 +357,11 @@ def config_of(name: str, *size: str) -> ConfigDict:
 
 
 SWEEPS = [
-    *((name, size) for name in ("table2", "table5", "figure5") for size in ("paper", "demo")),
+    *(
+        (name, size)
+        for name in ("table2", "table5", "figure5", "switches")
+        for size in ("paper", "demo")
+    ),
     ("table3",),
 ]
 
@@ -384,7 +388,7 @@ def test_the_papers_sweeps_resolve(arguments):
 @pytest.mark.parametrize("size", ["paper", "demo"])
 def test_one_key_means_one_run_in_every_sweep(size):
     known: dict = {}
-    for name in ("table2", "table5", "figure5"):
+    for name in ("table2", "table5", "figure5", "switches"):
         found = plan.resolve(config_of(name, size))
         for key, run in [*((row.key, row.run) for row in found.rows), *found.teachers.items()]:
             assert known.setdefault(key, run) == run, (name, key)
