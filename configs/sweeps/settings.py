@@ -23,12 +23,12 @@ TEACHERS = {
 BASELINE = {"baseline": {"name": "R(2+1)D"}}
 """The row without distillation."""
 
-DEMO_TEACHERS = {
-    "deepsleepnet_features": (6.0, 1e-3),
-    "deepsleepnet": (8.0, 1e-3),
-    "sen": (10.0, 1e-3),
+DEMO_TEACHERS: dict[str, dict[str, Any]] = {
+    "deepsleepnet_features": {"passes": 6.0, "options": {"norm_decay": 0.9}},
+    "deepsleepnet": {"passes": 10.0, "options": {"norm_decay": 0.9}, "batch_size": 100},
+    "sen": {"passes": 10.0},
 }
-"""Network -> passes and highest learning rate of its training at demo size."""
+"""Network -> what differs from its recipe at demo size, beside the learning rate."""
 
 DEMO_PASSES = 4.0
 """Of a student at demo size: a run takes at most a minute on 2 cores."""
@@ -83,20 +83,21 @@ def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
 
 
 def demo_teachers(attnsleep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The teachers' recipes in fewer passes, and in the learning rate's one cycle.
+    """The teachers' recipes in fewer passes, with one cycle of the learning rate up to 1e-3.
 
     Args:
         attnsleep: the demo's.
     """
     recipes: dict[str, dict[str, Any]] = {"attnsleep": dict(attnsleep)}
-    for name, (passes, rate) in DEMO_TEACHERS.items():
-        recipe = s3ve_teacher.RECIPES[name]
-        scaled = {**recipe["student"].get("options", {}), "eeg_scale": 20.0}
+    for name, changes in DEMO_TEACHERS.items():
+        recipe, changes = s3ve_teacher.RECIPES[name], dict(changes)
+        own = recipe["student"].get("options", {})
+        options = {**own, "eeg_scale": 20.0, **changes.pop("options", {})}
         recipes[name] = {
             **recipe,
-            "student": {**recipe["student"], "options": scaled},
-            "passes": passes,
-            "optimizer": {**recipe["optimizer"], "learning_rate": rate, "schedule": "one_cycle"},
+            **changes,
+            "student": {**recipe["student"], "options": options},
+            "optimizer": {**recipe["optimizer"], "learning_rate": 1e-3, "schedule": "one_cycle"},
         }
     return recipes
 

@@ -38,8 +38,8 @@ def _norm_scale_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.fl
     return 1 + 0.002 * jax.random.normal(key, shape, dtype)
 
 
-def _batch_norm(name: str, replicas: int, dtype: Any) -> BatchNorm:
-    return BatchNorm(0.999, 1e-5, replicas, dtype, scale_init=_norm_scale_init, name=name)
+def _batch_norm(name: str, decay: float, replicas: int, dtype: Any) -> BatchNorm:
+    return BatchNorm(decay, 1e-5, replicas, dtype, scale_init=_norm_scale_init, name=name)
 
 
 def _linear(features: int, name: str, dtype: Any, use_bias: bool = True) -> nn.Dense:
@@ -55,6 +55,7 @@ class Branch(nn.Module):
     kernel: int
     last_pool: int
     dropout: float
+    norm_decay: float = 0.999
     replicas: int = 1
     dtype: Any = None
 
@@ -74,7 +75,9 @@ class Branch(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i + 1}",
             )(x)
-            x = nn.relu(_batch_norm(f"bn{i + 1}", self.replicas, self.dtype)(x, train))
+            x = nn.relu(
+                _batch_norm(f"bn{i + 1}", self.norm_decay, self.replicas, self.dtype)(x, train)
+            )
             if i == 0:
                 x = self._pool(x, self.first_pool)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -89,6 +92,7 @@ class Features(nn.Module):
 
     eeg_scale: float
     dropout: float
+    norm_decay: float = 0.999
     replicas: int = 1
     dtype: Any = None
 
@@ -97,7 +101,12 @@ class Features(nn.Module):
         self, eeg: Float[Array, "batch samples"], train: bool
     ) -> tuple[Float[Array, "batch 3072"], Float[Array, "batch 256"]]:
         x = clip_at_rate(eeg, SAMPLE_RATE, self.eeg_scale)[..., None]
-        common = {"dropout": self.dropout, "replicas": self.replicas, "dtype": self.dtype}
+        common = {
+            "dropout": self.dropout,
+            "norm_decay": self.norm_decay,
+            "replicas": self.replicas,
+            "dtype": self.dtype,
+        }
         branches = [
             Branch(50, 6, 8, 8, 4, name="small", **common)(x, train),
             Branch(400, 50, 4, 6, 2, name="large", **common)(x, train),
@@ -161,6 +170,7 @@ class DeepSleepNetFeatures(nn.Module):
             None is the original, whose embedding has 3072 dimensions.
         eeg_scale: microvolt are divided by it; 1 is the original.
         dropout: rate of dropout.
+        norm_decay: of BatchNorm's running statistics; the original 0.999 takes thousands of steps.
         replicas: see `batch_norm.BatchNorm`.
         dtype: of the computation; parameters and statistics stay float32.
     """
@@ -169,6 +179,7 @@ class DeepSleepNetFeatures(nn.Module):
     bottleneck: int | None = EMBEDDING_DIM
     eeg_scale: float = 1.0
     dropout: float = 0.5
+    norm_decay: float = 0.999
     replicas: int = 1
     dtype: Any = None
 
@@ -177,7 +188,14 @@ class DeepSleepNetFeatures(nn.Module):
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         """Embedding, logits, stages (channel means of both branches, features), `penalty`."""
-        network = Features(self.eeg_scale, self.dropout, self.replicas, self.dtype, name="features")
+        network = Features(
+            self.eeg_scale,
+            self.dropout,
+            self.norm_decay,
+            self.replicas,
+            self.dtype,
+            name="features",
+        )
         features, pooled = network(batch["eeg"], train)
         embedding, logits = _head(features, self.num_classes, self.bottleneck, self.dtype)
         extras = {"penalty": network.penalty()} if train else {}
@@ -205,6 +223,7 @@ class DeepSleepNet(nn.Module):
         sequence_dropout: rate of dropout of the LSTMs' outputs and of their sum with the shortcut.
         hidden: units of an LSTM, in each direction.
         layers: LSTMs of a direction.
+        norm_decay: of BatchNorm's running statistics; the original 0.999 takes thousands of steps.
         replicas: see `batch_norm.BatchNorm`.
         dtype: of the computation; parameters, statistics and LSTM states stay float32.
     """
@@ -216,6 +235,7 @@ class DeepSleepNet(nn.Module):
     sequence_dropout: float = 0.5
     hidden: int = 512
     layers: int = 2
+    norm_decay: float = 0.999
     replicas: int = 1
     dtype: Any = None
 
@@ -236,11 +256,18 @@ class DeepSleepNet(nn.Module):
         """Embedding, logits, stages (channel means, shortcut, LSTMs), `carry`, `penalty`."""
         eeg = batch["eeg"] if batch["eeg"].ndim == 3 else batch["eeg"][:, None]
         size, length, samples = eeg.shape
-        network = Features(self.eeg_scale, self.dropout, self.replicas, self.dtype, name="features")
+        network = Features(
+            self.eeg_scale,
+            self.dropout,
+            self.norm_decay,
+            self.replicas,
+            self.dtype,
+            name="features",
+        )
         features, pooled = network(eeg.reshape(size * length, samples), train)
 
         shortcut = _linear(2 * self.hidden, "shortcut", self.dtype, use_bias=False)(features)
-        norm = _batch_norm("shortcut_bn", self.replicas, self.dtype)
+        norm = _batch_norm("shortcut_bn", self.norm_decay, self.replicas, self.dtype)
         shortcut = nn.relu(norm(shortcut, train))
 
         carry = batch.get("carry", self.initial_carry(size))
