@@ -143,20 +143,22 @@ def main(argv: list[str] | None = None) -> None:
     stored = run_folder.read_config(workdir)
     run, model = configs.build(RunConfig, stored["run"]), model_file.load(workdir)
     mesh = parallel.make_mesh()
+    first = jax.process_index() == 0
     for split in arguments.split or SPLITS:
         source = open_split(workdir / stored["dataset"], split)
         facts = {"data": source.fingerprint, "weights": weights_fingerprint(model)}
         folder = cache_folder(workdir, split)
         with contextlib.suppress(UserError):
             read_cache(folder, **facts)
-            print(f"{folder}: kept, it belongs to this network and data", file=sys.stderr)
+            if first:
+                print(f"{folder}: kept, it belongs to this network and data", file=sys.stderr)
             continue
-        if jax.process_index() == 0:
+        if first:
             shutil.rmtree(folder, ignore_errors=True)  # stale or broken
         parallel.wait_for_all("stale cache")
         store(folder, model, source, run, mesh)
         parallel.wait_for_all("teacher cache")
-        for name, array in read_cache(folder, **facts).items():
+        for name, array in read_cache(folder, **facts).items() if first else ():
             print(f"{folder / name}.npy  {array.dtype} {list(array.shape)}")
 
 

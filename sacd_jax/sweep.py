@@ -29,6 +29,11 @@ def main(argv: list[str]) -> None:
     """Command line; see `--help`."""
     values = configs.parse_flags(argv, EXAMPLE)
     sweep = plan.resolve(values.config)
+    if parallel.several_processes():
+        raise UserError(
+            "a sweep starts a process for every run itself, and none over several hosts: start it "
+            "once, or share its runs with --index and --of"
+        )
     workdir = Path(values.workdir)
     runs_folder = workdir / plan.RUNS
     seeds = _seeds(values.seeds) if values.seeds else sweep.config.seeds

@@ -1,6 +1,5 @@
 """The mesh: whole groups on every device, rows where they belong; who is asked to join others."""
 
-import jax
 import pytest
 
 from input_pipeline.errors import UserError
@@ -51,32 +50,37 @@ LAUNCHED = [
 NAMES = {name for environment, _ in LAUNCHED for name in environment}
 
 
-def launched_with(monkeypatch, environment: dict[str, str]) -> None:
-    for name in (*NAMES, "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+@pytest.mark.parametrize(("environment", "several"), LAUNCHED)
+def test_the_launchers_environment_asks_for_several_processes(monkeypatch, environment, several):
+    for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-
-
-@pytest.mark.parametrize(("environment", "several"), LAUNCHED)
-def test_the_launchers_environment_asks_for_several_processes(monkeypatch, environment, several):
-    launched_with(monkeypatch, environment)
     assert parallel.several_processes() == several
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        ({}, "Number of processes must be defined"),
-        ({"JAX_NUM_PROCESSES": "two"}, "JAX_NUM_PROCESSES is 'two', expected a number"),
-        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"}, "process_id < num_processes"),
-    ],
-)
-def test_a_launch_that_cannot_be_is_refused_in_one_line(monkeypatch, more, words):
-    launched_with(monkeypatch, {"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1234", **more})
-    with pytest.raises(UserError, match=words):
+REFUSED = """
+import os
+import jax
+from input_pipeline.errors import UserError
+from sacd_jax import parallel
+
+def refused(**environment):
+    os.environ.update(environment)
+    try:
         parallel.initialize()
-    assert not jax.distributed.is_initialized()
+    except UserError as error:
+        return str(error)
+
+assert "Number of processes must be defined" in refused(JAX_COORDINATOR_ADDRESS="127.0.0.1:1234")
+assert refused(JAX_NUM_PROCESSES="two") == "JAX_NUM_PROCESSES is 'two', expected a number"
+assert "process_id < num_processes" in refused(JAX_NUM_PROCESSES="2", JAX_PROCESS_ID="2")
+assert not jax.distributed.is_initialized()
+"""
+
+
+def test_a_launch_that_cannot_be_is_refused_in_one_line(run_python):
+    run_python(REFUSED, env={**dict.fromkeys(NAMES), "JAX_NUM_PROCESSES": None})
 
 
 def test_parts_of_a_tree_are_dealt_out_by_rows(run_python):

@@ -412,3 +412,15 @@ def test_a_ninth_method_stands_in_table_2_once_its_name_is_in_the_registry(monke
     assert [row.group for row in found.rows if row.name == "sp"] == list(
         ("AttnSleep", "DeepSleepNet", "Modified-SEN")
     )
+
+
+def test_a_sweep_in_several_processes_is_refused(run_python, tmp_path):
+    result = run_python(
+        "sacd_jax.sweep",
+        "--config=tests/toy_sweep.py",
+        f"--workdir={tmp_path}",
+        env={"JAX_COORDINATOR_ADDRESS": "127.0.0.1:1234"},
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: a sweep starts a process for every run itself")

@@ -1,0 +1,61 @@
+"""The launcher of several processes on one machine: what they are told, and how they end."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = ["bash", str(ROOT / "launch" / "local.sh"), *arguments]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=kept)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    process = start(*arguments)
+    output, errors = process.communicate(timeout=30)
+    return process.returncode, output, errors
+
+
+def test_every_process_knows_its_number_and_where_to_meet() -> None:
+    words = "$JAX_PROCESS_ID $JAX_NUM_PROCESSES $JAX_COORDINATOR_ADDRESS $JAX_PLATFORMS $0 $1"
+    code, output, _ = run("3", "--", "sh", "-c", f'echo "{words}"', "a b", "c")
+    assert code == 0
+    lines = sorted(line.split(" ", 3) for line in output.splitlines())
+    assert [line[:2] for line in lines] == [["0", "3"], ["1", "3"], ["2", "3"]]
+    (address,) = {line[2] for line in lines}
+    assert address.startswith("127.0.0.1:") and 20000 <= int(address.split(":")[1]) < 32000
+    assert {line[3] for line in lines} == {"cpu a b c"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["2"], ["2", "--"], ["0", "--", "true"], ["2", "true"]])
+def test_without_a_number_or_a_command_it_says_how_it_is_called(arguments) -> None:
+    code, _, errors = run(*arguments)
+    assert code == 2
+    assert errors.startswith("error: usage: bash launch/local.sh PROCESSES -- COMMAND")
+
+
+def test_one_that_fails_stops_the_others_and_names_the_exit_code() -> None:
+    began = time.monotonic()
+    script = 'if [ "$JAX_PROCESS_ID" = 1 ]; then exit 7; fi; exec sleep 60'
+    code, _, errors = run("3", "--", "sh", "-c", script)
+    assert code == 7 and time.monotonic() - began < 20
+    assert errors.count("ended with 7, stopping the others") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_reaches_every_process_once_and_waits_for_it(number) -> None:
+    script = 'trap "echo stopped; exit 130" TERM; echo up; while :; do sleep 0.05; done'
+    process = start("2", "--", "bash", "-c", script)
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["up\n"] * 2
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert (process.returncode, output) == (130, "stopped\n" * 2)
