@@ -1,0 +1,207 @@
+"""The training step of each method of distillation against cross-entropy alone, on one student.
+
+All take turns in one run, on random clips: the student by cross-entropy, the same with the frozen
+teacher run beside it, and every method; one that has an option `key_encoder` with each choice of
+it. With --cached the teacher's outputs come with the batch, as from a teacher cache.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
+from sacd_jax import models, objectives, optimizer
+from sacd_jax.benchmarks import timing
+from sacd_jax.benchmarks.timing import Timed
+from sacd_jax.benchmarks.training_step import (
+    AUGMENT,
+    CLASSES,
+    OPTIMIZER,
+    TrainingStep,
+    first_variables,
+    random_batch,
+)
+from sacd_jax.models.encoder import forward, has_state, output_spec
+from sacd_jax.objectives.objective import DataSpec, Objective
+from sacd_jax.objectives.sacd import KeyEncoder
+from sacd_jax.report.tables import Cell, Table, show
+from sacd_jax.tasks import classify, distill
+
+EXAMPLE = "python -m sacd_jax.benchmark distill --student r2plus1d_18 --method sacd,crd"
+
+SETTINGS = ("student", "teacher", "cached", "batch", "frames", "size", "colours", "rows", "rounds")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the subcommand."""
+    known = ",".join(objectives.available())
+    parser.add_argument(
+        "--student", default="r2plus1d_18", metavar="NAME", help="network (default: r2plus1d_18)"
+    )
+    parser.add_argument(
+        "--teacher", default="attnsleep", metavar="NAME", help="network (default: attnsleep)"
+    )
+    parser.add_argument(
+        "--method", default=known, metavar="NAMES", help=f"with commas (default: {known})"
+    )
+    parser.add_argument("--batch", type=int, default=16, help="clips a step (default: 16)")
+    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
+    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
+    parser.add_argument(
+        "--colours", type=int, choices=(1, 3), default=1, help="of a frame (default: 1)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=102_519,
+        help="clips of the train split, rows of CRD's and CMC's banks (default: 102519, S3VE's)",
+    )
+    parser.add_argument(
+        "--cached", action="store_true", help="stored outputs of the teacher, not its network"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="turns after warm-up (default: 3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Times the steps and prints the table.
+
+    Raises:
+        UserError: an unknown network or method, or sizes that one of them cannot work with.
+    """
+    for name in ("batch", "frames", "size", "rounds"):
+        if getattr(arguments, name) < 1:
+            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+    if arguments.rows < arguments.batch:
+        raise UserError(
+            f"--rows is {arguments.rows}, expected at least the {arguments.batch} of --batch"
+        )
+    machine = timing.machine()
+    timed = timing.take_turns(list(steps(arguments)), arguments.rounds)
+
+    settings = {name: getattr(arguments, name) for name in SETTINGS}
+    notes = (
+        "wall and CPU seconds are medians; /a: over the first row, /b: over the second row",
+        timing.facts(machine),
+    )
+    show(table(timing.heading("step of distillation", settings), timed, notes))
+    if arguments.json:
+        results = timing.as_json(timed, arguments.batch)
+        for result, one in zip(results, timed, strict=True):
+            result["ratio_to_teacher"] = one.median / timed[1].median
+            result["cpu_ratio"] = one.cpu / timed[0].cpu
+            result["cpu_ratio_to_teacher"] = one.cpu / timed[1].cpu
+        write_json(arguments.json, {"machine": machine, "settings": settings, "results": results})
+
+
+def table(title: str, timed: Sequence[Timed], notes: Sequence[str]) -> Table:
+    """The results as a table; the first two rows are what the others are compared with."""
+    header = ("", "wall s", "min", "max", "wall/a", "wall/b", "CPU s", "CPU/a", "CPU/b")
+    alone, base = timed[:2]
+    rows = []
+    for one in timed:
+        walls = [measured.wall for measured in one.rounds]
+        texts = (
+            *(f"{seconds:.3g}" for seconds in (one.median, min(walls), max(walls))),
+            *(f"{one.median / other.median:.3f}" for other in (alone, base)),
+            f"{one.cpu:.3g}",
+            *(f"{one.cpu / other.cpu:.3f}" for other in (alone, base)),
+        )
+        rows.append((Cell(one.name), *map(Cell, texts)))
+    return Table(title, header, tuple(rows), tuple(notes))
+
+
+def steps(arguments: argparse.Namespace) -> Iterator[TrainingStep]:
+    """What is compared: cross-entropy, the same with the teacher beside it, each method.
+
+    Raises:
+        UserError: see `run`.
+    """
+    beside = "stored teacher" if arguments.cached else "teacher"
+    compared = {
+        f"cross-entropy + {beside}": TeacherAlone(),
+        **dict(variant for name in arguments.method.split(",") for variant in variants(name)),
+    }
+    student = models.create(arguments.student, CLASSES)
+    teacher = models.create(arguments.teacher, CLASSES)
+    for name, encoder in ((arguments.student, student), (arguments.teacher, teacher)):
+        if has_state(encoder):
+            raise UserError(f"{name} sees a night in its order: expected a network of single clips")
+    keys = tuple(dict.fromkeys((*student.input_keys, *teacher.input_keys)))
+    batch = random_batch(keys, arguments)
+    student_spec, teacher_spec = output_spec(student, batch), output_spec(teacher, batch)
+    stages = np.random.default_rng(1).integers(0, CLASSES, arguments.rows, np.int32)
+    stages[batch["index"]] = batch["stage"]
+    data = DataSpec(arguments.rows, stages, CLASSES, arguments.batch, steps_per_pass=1)
+    # Heads and banks of all first: what does not fit together is refused before anything is slow.
+    started = {
+        name: objective.init(jax.random.key(1), student_spec, teacher_spec, data)
+        for name, objective in compared.items()
+    }
+    variables, lent = first_variables(student, batch), first_variables(teacher, batch)
+    if arguments.cached:
+        output, _ = jax.jit(partial(forward, teacher, train=False))(lent, batch)
+        batch = {key: batch[key] for key in (*student.input_keys, "stage", "index", "mask")}
+        batch |= distill.as_stored(output)
+        teacher, lent = None, {}
+
+    def own[Tree](tree: Tree) -> Tree:
+        return jax.tree.map(jnp.copy, tree)  # each step's state is donated
+
+    transform = optimizer.make(OPTIMIZER, total_steps=1)
+    alone = classify.Classify(student, transform, AUGMENT)
+    yield TrainingStep(
+        "cross-entropy",
+        arguments.student,
+        partial(classify.train_step, alone),
+        classify.init(alone, 0, own(variables)),
+        batch,
+    )
+    for name, objective in compared.items():
+        task = distill.Distill(
+            student,
+            teacher,
+            objective,
+            optimizer.for_objective(transform, objective),
+            AUGMENT,
+        )
+        state = distill.init(task, 0, own(variables), own(lent), *started.pop(name))
+        step = partial(distill.train_step, task)
+        yield TrainingStep(name, arguments.student, step, state, batch)
+
+
+def variants(method: str) -> Iterator[tuple[str, Objective]]:
+    """A method by its name in the table: as it is, or with each choice of its key encoder.
+
+    Raises:
+        UserError: no such method.
+    """
+    objective = objectives.create(method)
+    if not hasattr(objective, "key_encoder"):
+        yield method, objective
+        return
+    for choice in reversed(get_args(KeyEncoder)):  # the cheaper one first
+        yield f"{method}, key_encoder={choice}", objectives.create(method, key_encoder=choice)
+
+
+@dataclass(frozen=True)
+class TeacherAlone(Objective):
+    """No term. What it logs is there because XLA drops a network whose output nothing reads."""
+
+    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def init(self, rng, student_spec, teacher_spec, data_spec):
+        """Nothing to train or to carry."""
+        return {}, {}
+
+    def terms(self, params, buffers, student, teacher, keys, batch, rng, step):
+        """No loss; logs the mean of the teacher's output."""
+        return {"teacher": teacher.embedding.mean() + teacher.logits.mean()}, buffers
