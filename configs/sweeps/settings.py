@@ -30,7 +30,7 @@ DEMO_TEACHERS: dict[str, dict[str, Any]] = {
 }
 """Network -> what differs from its recipe at demo size, beside the learning rate."""
 
-DEMO_PASSES = 4.0
+DEMO_PASSES = 6.0
 """Of a student at demo size: a run takes at most a minute on 2 cores."""
 
 
