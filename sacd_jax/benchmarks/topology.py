@@ -40,12 +40,14 @@ CLOCKS = {"TPU v5 lite": 1.503e9, "TPU v5": 1.75e9, "TPU v6 lite": 1.75e9}
 (197, 459 and 918 Tflop/s in bfloat16) over two operations for each cell of the matrix units (4 of
 128x128, 8 of 128x128, 4 of 256x256). Checked against a convolution counted by hand on v5e only."""
 
-_QUIET = {
+_COMPILER_ONLY = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-"""What libtpu would else ask a cloud's metadata server; the topology's name decides all else."""
+"""What libtpu would else ask a cloud's metadata server (the topology's name decides all else), and
+that no other process need wait: only the compiler is used."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Estimate:
         milliseconds: estimated cycles at the chip's clock; None for a chip whose clock is unknown.
         flops: operations, those with the zeros of folded kernels included.
         bytes_accessed: bytes read and written.
-        peak_bytes: arguments, results and temporaries in the device's memory.
+        peak_bytes: most that is alive at once in the device's memory, arguments included.
         program: see `hlo.Program`.
         compile_seconds: wall seconds here.
     """
@@ -136,7 +138,7 @@ def make_mesh(topology: str, devices: int | None = None) -> Mesh:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError("libtpu is not installed, which compiles for TPUs: pip install -e '.[tpu]'")
-    for name, value in _QUIET.items():
+    for name, value in _COMPILER_ONLY.items():
         os.environ.setdefault(name, value)
     # libtpu is asked for its compiler alone: a TPU that is here stays free.
     jax.config.update("jax_platforms", "cpu")
@@ -191,10 +193,7 @@ def estimate(
         1000 * program.cycles / clock if clock else None,
         cost["flops"],
         cost["bytes accessed"],
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes,
+        memory.peak_memory_in_bytes,
         program,
         seconds,
     )
