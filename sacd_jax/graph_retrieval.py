@@ -95,7 +95,9 @@ def embed(workdir: Path, split: str) -> Embedded:
 
     lent = lent_teacher(run.teacher, workdir.parent)
     teacher = models.create(lent.encoder, lent.num_classes, **lent.options)
-    variables = state.teacher or parallel.replicate(lent.variables, mesh)
+    variables = parallel.replicate(lent.variables, mesh)
+    if run.teacher_trainable:
+        variables = {**state.teacher, "params": state.params["teacher"]}
     clips = open_split(workdir / stored["dataset"], split)
     return Embedded(
         objective,
@@ -175,13 +177,17 @@ def retrieval(distance: Distances) -> dict[str, float]:
     }
 
 
-def measure(embedded: Embedded, groups: int, draws: int, seed: int) -> dict[str, Any]:
-    """Means of `retrieval` over many draws of groups, by graphs and by stages, in both modes."""
+def measure(embedded: Embedded, groups: int, size: int, draws: int, seed: int) -> dict[str, Any]:
+    """Means of `retrieval` over many draws of groups, by graphs and by stages, in both modes.
+
+    Args:
+        groups: candidates of a draw.
+        size: clips of a group; a graph network takes any number.
+    """
     ways = {"graphs": graph_distance(embedded), "stages": stage_distance(embedded)}
     measured: dict[str, Any] = {}
     for mode in MODES:
         rng = np.random.default_rng(seed)
-        size = embedded.objective.group_size
         chosen = [draw(rng, embedded.table, mode, groups, size) for _ in range(draws)]
         measured[mode] = {}
         for way, distance in ways.items():
@@ -219,25 +225,28 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a finished run")
     parser.add_argument("--split", default="test", choices=SPLITS, help="part of the data")
     parser.add_argument("--groups", type=int, default=16, help="candidates of a draw")
+    parser.add_argument("--group_size", type=int, help="clips of a group; that of the training")
     parser.add_argument("--draws", type=int, default=50, help="draws that are averaged")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments = parser.parse_args(argv)
-    for name, least in (("groups", 2), ("draws", 1)):
-        if getattr(arguments, name) < least:
-            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least {least}")
+    for name, least in (("groups", 2), ("draws", 1), ("group_size", 2)):
+        given = getattr(arguments, name)
+        if given is not None and given < least:
+            raise UserError(f"--{name} is {given}, expected at least {least}")
     parallel.initialize()
     embedded = embed(arguments.workdir, arguments.split)
     stored = run_folder.read_config(arguments.workdir)["run"]
+    size = arguments.group_size or embedded.objective.group_size
     facts = {
         "split": arguments.split,
         "step": embedded.step,
         "groups": arguments.groups,
-        "group_size": embedded.objective.group_size,
+        "group_size": size,
         "draws": arguments.draws,
         "batch_mode": stored["batch_mode"],
         "chance": 1 / arguments.groups,
-        **measure(embedded, arguments.groups, arguments.draws, arguments.seed),
+        **measure(embedded, arguments.groups, size, arguments.draws, arguments.seed),
     }
     if arguments.json:
         print(json.dumps(facts))

@@ -12,7 +12,7 @@ from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.datasets.folder import ClipTable
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
-from sacd_jax import graph_retrieval, run_folder, train
+from sacd_jax import cache_teacher, graph_retrieval, run_folder, train
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.graph_retrieval import draw, retrieval
 from sacd_jax.models.structure_graph import StructureGraph
@@ -104,8 +104,8 @@ def embedded(student: np.ndarray, teacher: np.ndarray) -> graph_retrieval.Embedd
 def test_same_embeddings_find_each_other_and_others_do_not():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 60, 3)).astype(np.float32)
-    same = graph_retrieval.measure(embedded(one, one), 8, 20, 0)
-    strangers = graph_retrieval.measure(embedded(one, other), 8, 20, 0)
+    same = graph_retrieval.measure(embedded(one, one), 8, 4, 20, 0)
+    strangers = graph_retrieval.measure(embedded(one, other), 8, 4, 20, 0)
     for mode in graph_retrieval.MODES:
         graphs = same[mode]["graphs"]
         assert graphs["video_to_eeg"] == graphs["eeg_to_video"] == 1.0
@@ -134,7 +134,7 @@ def distilling(name: str, options: dict, weights: dict | None = None, **more) ->
 
 SACD = {"group_size": 4, "bank_size": 24, "hardest": 8, "graph": GRAPH}
 FINISHED = {
-    "sacd": distilling("sacd", SACD),
+    "sacd": distilling("sacd", SACD, teacher_trainable=True),
     "cached": distilling("sacd", {**SACD, "graph_learning_rate": 1e-3}, teacher_cache=True),
 }
 BEGUN = {
@@ -170,9 +170,19 @@ def test_command_measures_a_finished_run(runs, name, capsys):
         for one in facts[mode].values():
             assert 0 <= one["video_to_eeg"] <= 1 and 1 <= one["mean_rank"] <= 3
         assert 0 < facts[mode]["graphs"]["distance_own"] < 4
-    graph_retrieval.main(arguments)
+    graph_retrieval.main([*arguments, "--group_size=3"])
     printed = capsys.readouterr().out
-    assert "chance 0.333" in printed and printed.count("graphs") == 2
+    assert "4 draws of 3 groups of 3 clips" in printed and "chance 0.333" in printed
+    assert printed.count("graphs") == 2
+
+
+def test_both_networks_are_those_of_the_last_step(runs):
+    trained, frozen = (graph_retrieval.embed(runs / name, "train") for name in ("sacd", "cached"))
+    assert trained.step == frozen.step == 4
+    folder = cache_teacher.cache_folder(runs / "teacher", "train")
+    lent = np.load(folder / "teacher_embedding.npy")
+    np.testing.assert_allclose(frozen.teacher["embedding"], lent, rtol=1e-4, atol=1e-5)
+    assert np.abs(trained.teacher["embedding"] - lent).max() > 1e-3
 
 
 @pytest.mark.parametrize(
