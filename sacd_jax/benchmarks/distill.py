@@ -26,6 +26,8 @@ from sacd_jax.benchmarks.training_step import (
     CLASSES,
     OPTIMIZER,
     TrainingStep,
+    add_clip_arguments,
+    check_positive,
     first_variables,
     random_batch,
 )
@@ -52,12 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method", default=known, metavar="NAMES", help=f"with commas (default: {known})"
     )
-    parser.add_argument("--batch", type=int, default=16, help="clips a step (default: 16)")
-    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
-    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
-    parser.add_argument(
-        "--colours", type=int, choices=(1, 3), default=1, help="of a frame (default: 1)"
-    )
+    add_clip_arguments(parser, batch=16, colours=1)
     parser.add_argument(
         "--rows",
         type=int,
@@ -77,9 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: an unknown network or method, or sizes that one of them cannot work with.
     """
-    for name in ("batch", "frames", "size", "rounds"):
-        if getattr(arguments, name) < 1:
-            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+    check_positive(arguments, "batch", "frames", "size", "rounds")
     if arguments.rows < arguments.batch:
         raise UserError(
             f"--rows is {arguments.rows}, expected at least the {arguments.batch} of --batch"

@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from sacd_jax import models, optimizer
 from sacd_jax.benchmarks import timing
@@ -23,6 +22,8 @@ from sacd_jax.benchmarks.training_step import (
     CLASSES,
     OPTIMIZER,
     TrainingStep,
+    add_clip_arguments,
+    check_positive,
     first_variables,
     random_batch,
 )
@@ -59,14 +60,7 @@ def add_step_arguments(
         metavar="FORMS",
         help=f"convolution forms with commas: auto, direct, matmul, folded (default: {form})",
     )
-    parser.add_argument(
-        "--batch", type=int, default=batch, help=f"clips a step, on each device (default: {batch})"
-    )
-    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
-    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
-    parser.add_argument(
-        "--colours", type=int, choices=(1, 3), default=3, help="of a frame (default: 3)"
-    )
+    add_clip_arguments(parser, batch=batch, colours=3)
     parser.add_argument(
         "--dtype", choices=tuple(DTYPES), default=dtype, help=f"of computation (default: {dtype})"
     )
@@ -92,9 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: an unknown network or form, one without a PyTorch equal, no PyTorch there.
     """
-    for name in ("batch", "frames", "size", "rounds"):
-        if getattr(arguments, name) < 1:
-            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+    check_positive(arguments, "batch", "frames", "size", "rounds")
     machine = timing.machine()
     contestants: list[Contestant] = []
     with contextlib.ExitStack() as stack:

@@ -25,7 +25,7 @@ from input_pipeline.progress import Progress
 from sacd_jax import parallel
 from sacd_jax.benchmarks import hlo, timing
 from sacd_jax.benchmarks.step import add_step_arguments, make_task
-from sacd_jax.benchmarks.training_step import first_variables, random_batch
+from sacd_jax.benchmarks.training_step import check_positive, first_variables, random_batch
 from sacd_jax.models import conv
 from sacd_jax.report.tables import Cell, Table, show
 from sacd_jax.tasks import classify
@@ -94,9 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: no libtpu, an unknown topology, network or form.
     """
-    for name in ("batch", "frames", "size"):
-        if getattr(arguments, name) < 1:
-            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+    check_positive(arguments, "batch", "frames", "size")
     mesh = make_mesh(arguments.topology, arguments.devices)
     wanted = [(m, f) for m in arguments.model.split(",") for f in arguments.form.split(",")]
     tasks = {

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from input_pipeline.errors import UserError
 from sacd_jax.benchmarks.timing import Measured
 from sacd_jax.config import AugmentConfig, OptimizerConfig
 from sacd_jax.models.encoder import Batch
@@ -61,12 +62,39 @@ def first_variables(encoder: nn.Module, batch: Batch) -> dict[str, Tree]:
     return jax.jit(partial(encoder.init, train=False))(rngs, inputs)
 
 
+def add_clip_arguments(parser: argparse.ArgumentParser, *, batch: int, colours: int) -> None:
+    """Arguments that `random_batch` reads; the options are their defaults."""
+    parser.add_argument(
+        "--batch", type=int, default=batch, help=f"clips a step, on each device (default: {batch})"
+    )
+    parser.add_argument("--frames", type=int, default=16, help="frames a clip (default: 16)")
+    parser.add_argument("--size", type=int, default=112, help="side of a frame (default: 112)")
+    parser.add_argument(
+        "--colours",
+        type=int,
+        choices=(1, 3),
+        default=colours,
+        help=f"of a frame (default: {colours})",
+    )
+
+
+def check_positive(arguments: argparse.Namespace, *names: str) -> None:
+    """Refuses numbers below 1.
+
+    Raises:
+        UserError: names the argument.
+    """
+    for name in names:
+        if getattr(arguments, name) < 1:
+            raise UserError(f"--{name} is {getattr(arguments, name)}, expected at least 1")
+
+
 def random_batch(keys: tuple[str, ...], arguments: argparse.Namespace) -> dict[str, np.ndarray]:
     """Random clips with random stages.
 
     Args:
         keys: what the networks read.
-        arguments: with `batch`, `frames`, `size` and `colours`.
+        arguments: see `add_clip_arguments`.
     """
     rng = np.random.default_rng(0)
     size = arguments.batch
