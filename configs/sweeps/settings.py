@@ -24,11 +24,16 @@ BASELINE = {"baseline": {"name": "R(2+1)D"}}
 """The row without distillation."""
 
 DEMO_TEACHERS: dict[str, dict[str, Any]] = {
-    "deepsleepnet_features": {"passes": 6.0, "options": {"norm_decay": 0.9}},
-    "deepsleepnet": {"passes": 10.0, "options": {"norm_decay": 0.9}, "batch_size": 100},
-    "sen": {"passes": 10.0},
+    "deepsleepnet_features": {"passes": 6.0, "rate": 1e-3, "options": {"norm_decay": 0.9}},
+    "deepsleepnet": {
+        "passes": 20.0,
+        "rate": 3e-4,
+        "options": {"norm_decay": 0.9},
+        "batch_size": 100,
+    },
+    "sen": {"passes": 10.0, "rate": 1e-3},
 }
-"""Network -> what differs from its recipe at demo size, beside the learning rate."""
+"""Network -> what differs from its recipe at demo size; `rate` is the highest learning rate."""
 
 DEMO_PASSES = 6.0
 """Of a student at demo size: a run takes at most a minute on 2 cores."""
@@ -83,7 +88,7 @@ def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
 
 
 def demo_teachers(attnsleep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The teachers' recipes in fewer passes, with one cycle of the learning rate up to 1e-3.
+    """The teachers' recipes in fewer passes, with one cycle of the learning rate.
 
     Args:
         attnsleep: the demo's.
@@ -92,12 +97,13 @@ def demo_teachers(attnsleep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for name, changes in DEMO_TEACHERS.items():
         recipe, changes = s3ve_teacher.RECIPES[name], dict(changes)
         own = recipe["student"].get("options", {})
+        rate = changes.pop("rate")
         options = {**own, "eeg_scale": 20.0, **changes.pop("options", {})}
         recipes[name] = {
             **recipe,
             **changes,
             "student": {**recipe["student"], "options": options},
-            "optimizer": {**recipe["optimizer"], "learning_rate": 1e-3, "schedule": "one_cycle"},
+            "optimizer": {**recipe["optimizer"], "learning_rate": rate, "schedule": "one_cycle"},
         }
     return recipes
 
