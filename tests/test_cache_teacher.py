@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
@@ -17,7 +16,7 @@ from sacd_jax import cache_teacher, log, model_file, models, parallel, train
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.models.encoder import forward
 from sacd_jax.tasks.create import create
-from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
+from tests.input_pipeline.fake_nights import fake_dataset
 
 COMMON = {
     "sampling": Sampling(moments=4),
@@ -48,11 +47,7 @@ def distilling(objective: str, cached: bool) -> RunConfig:
 def experiment(tmp_path_factory) -> tuple[Path, Path]:
     """A built data set, and the folder of runs with a finished teacher."""
     folder = tmp_path_factory.mktemp("experiment")
-    manifest, _ = fake_manifest(folder, 12)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "clips", fake_clips)
-        settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
-        dataset = prepare(settings, folder / "data", jobs=1)
+    dataset = fake_dataset(folder)
     train.train(TEACHER, folder / "runs" / "teacher", dataset)
     return dataset, folder / "runs"
 

@@ -1,54 +1,37 @@
-"""A sweep of under a minute: a teacher on simulated EEG, a student alone and a distilled one."""
+"""A sweep of seconds: a teacher, a student alone and a distilled one on made-up clips."""
 
 from ml_collections import ConfigDict
 
-from configs import demo
 from sacd_jax.config import RunConfig, with_defaults
+from tests.multi_process import toy
 
 
-def get_config() -> ConfigDict:
-    """No argument."""
-    dataset = demo.get_config("miniature").dataset.to_dict()
-    row = {
-        "task": "classify",
-        "student": {"name": "r2plus1d_small", "options": {"width": 0.0625, "embedding_dim": 32}},
-        "sampling": {"moments": 4},
-        "augment": {"crop": (40, 48)},
-        "batch_size": 16,
-        "passes": 12.0,
-        "evaluate_every_passes": 4.0,
-        "checkpoint_every_passes": 2.0,
-        "log_every_steps": 1,
-        "optimizer": {"learning_rate": 0.02},
-    }
-    teacher = {
-        "task": "classify",
-        "student": {"name": "mlp", "options": {"width": 16, "embedding_dim": 32}},
-        "batch_size": 16,
-        "passes": 1.0,
-    }
+def get_config(manifest: str = "nights.csv") -> ConfigDict:
+    """`manifest` is that of a `fake_nights.fake_dataset`."""
+    experiment = toy.get_config(manifest).to_dict()
+    teacher, distilled = experiment["runs"]["teacher"], experiment["runs"]["sacd"]
+    # Some seconds of training, so that it can be stopped in their midst.
+    long = {"passes": 100.0, "evaluate_every_passes": 25.0, "checkpoint_every_passes": 10.0}
+    shared = ("sampling", "batch_size", "log_every_steps", "student")
+    row = {"task": "classify", **{key: distilled[key] for key in shared}, **long}
+    own = ("task", "teacher", "teacher_cache", "objective")
     rows = {
-        "baseline": {"name": "R(2+1)D"},
-        "pkt": {
-            "name": "PKT",
+        "baseline": {"name": "student"},
+        "sacd": {
+            "name": "SACD",
             "group": "MLP",
-            "run": {
-                "task": "distill",
-                "teacher": {"name": "mlp", "pretrained": "teacher"},
-                "teacher_cache": True,
-                "objective": {"name": "pkt"},
-            },
+            "run": {key: distilled[key] for key in own},
         },
     }
     return ConfigDict(
         {
             "name": "toy",
-            "dataset": dataset,
-            "teachers": {"teacher": with_defaults(RunConfig, teacher)},
+            "dataset": experiment["dataset"],
+            "teachers": {"teacher": teacher},
             "row": with_defaults(RunConfig, row),
             "rows": rows,
             "order": tuple(rows),
             "seeds": (0,),
-            "reference": "R(2+1)D",
+            "reference": "student",
         }
     )

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from input_pipeline.clips import ClipSettings
+from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.night import Night, write_manifest
 
 SETTINGS = ClipSettings(frame_rate=0.4, height=4, width=6)
@@ -58,3 +60,12 @@ def fake_manifest(folder: Path, nights: int) -> tuple[Path, Sequence[Night]]:
     made = [fake_night(folder, number) for number in range(nights)]
     write_manifest(folder / "nights.csv", made)
     return folder / "nights.csv", made
+
+
+def fake_dataset(folder: Path, nights: int = 12) -> Path:
+    """Builds their data set; whoever prepares the manifest's in `folder/data` finds it there."""
+    manifest, _ = fake_manifest(folder, nights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "clips", fake_clips)
+        settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
+        return prepare(settings, folder / "data", jobs=1)

@@ -1,0 +1,170 @@
+"""Several processes train as one does, stop as one does, and end when one of them is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from input_pipeline.files import only_one
+from sacd_jax import log, parallel
+from tests.input_pipeline.fake_nights import fake_dataset
+from tests.multi_process.together import ROOT, ends, environment, processes, python, wait_for
+
+RUNS = ("teacher", "sacd")
+
+WRITTEN = """
+# The training command; afterwards every process tells which files Python has written there.
+import atexit, json, os, runpy, sys
+folder, told = sys.argv[1:3]
+written = set()
+def note(event, arguments):
+    if event == "open":
+        path, mode, flags = arguments
+        writing = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    elif event == "os.rename":
+        path, writing = arguments[1], True
+    else:
+        return
+    if writing and isinstance(path, (str, bytes, os.PathLike)):
+        path = os.fsdecode(path)
+        if path.startswith(folder + os.sep):
+            written.add(os.path.relpath(path, folder))
+sys.addaudithook(note)
+def tell():
+    with open(f"{told}-{os.environ['JAX_PROCESS_ID']}.json", "w") as file:
+        json.dump(sorted(written), file)
+atexit.register(tell)
+sys.argv[1:3] = []
+runpy.run_module("sacd_jax.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def arguments(toy: Path, workdir: Path, *more: str) -> tuple[str, ...]:
+    config = f"--config=tests/multi_process/toy.py:{toy / 'nights.csv'}"
+    return (config, f"--data_dir={toy / 'data'}", f"--workdir={workdir}", *more)
+
+
+def common(tmp_path_factory) -> Path:
+    """A folder for all processes of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "multi_process"
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> Path:
+    """`nights.csv`, and its data set in `data`."""
+    folder = common(tmp_path_factory)
+    with only_one(folder / "lock", "another process makes the toy data"):
+        if not (folder / "nights.csv").exists():
+            fake_dataset(folder)
+    return folder
+
+
+@pytest.fixture
+def alone(toy, tmp_path) -> Path:
+    """The experiment, trained by one process."""
+    command = ("-m", "sacd_jax.train", *arguments(toy, tmp_path / "alone"))
+    finish(python(*command, env=environment(), stderr=subprocess.PIPE))
+    return tmp_path / "alone"
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=280)
+    assert process.returncode == 0, errors
+
+
+def same_run(one: Path, other: Path) -> None:
+    """The same figures, weights and predictions but for the order in which floats are added."""
+    clock = {"clips_per_second", "data_wait", "compile_seconds"}
+    lines = [log.read(run) for run in (one, other)]
+    assert len(lines[0]) == len(lines[1]) == 10  # 8 steps, 2 validations
+    for first, second in zip(*lines, strict=True):
+        assert first.keys() == second.keys() and first["split"] == second["split"]
+        values = {key: first[key] for key in first.keys() - clock - {"split"}}
+        assert values == pytest.approx({key: second[key] for key in values}, rel=2e-3, abs=2e-4)
+    weights = [load_file(run / "model" / "model.safetensors") for run in (one, other)]
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][name], rtol=2e-3, atol=2e-4, err_msg=name)
+    stored = [np.load(run / "predictions_test.npz") for run in (one, other)]
+    for name in stored[0].files:
+        if stored[0][name].dtype == np.float32:
+            np.testing.assert_allclose(*(file[name] for file in stored), rtol=2e-3, atol=2e-3)
+        else:
+            np.testing.assert_array_equal(*(file[name] for file in stored))
+
+
+def files(workdir: Path) -> set[str]:
+    """What an experiment leaves, without what Orbax names and TensorBoard dates."""
+    found = {path.relative_to(workdir) for path in workdir.rglob("*") if path.is_file()}
+    kept = {path for path in found if not {"checkpoints", "tensorboard"} & set(path.parts)}
+    return {str(path) for path in kept if path.name != ".lock"}
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_processes_train_as_one_and_the_first_alone_writes(toy, alone, tmp_path, count):
+    workdir, told = tmp_path / "together", tmp_path / "written"
+    launcher = ("bash", "launch/local.sh", str(count), "--", sys.executable)
+    audited = ("-c", WRITTEN, str(workdir), str(told))
+    result = subprocess.run(
+        [*launcher, *audited, *arguments(toy, workdir)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert result.stdout.count("report: ") == 1
+    for name in RUNS:
+        same_run(alone / name, workdir / name)
+        assert len(list((workdir / name / "tensorboard").iterdir())) == 1
+    assert files(workdir) == files(alone)
+    cache = "teacher/teacher_cache/train/teacher_embedding.npy"
+    np.testing.assert_allclose(np.load(workdir / cache), np.load(alone / cache), atol=1e-4)
+    first = json.loads(Path(f"{told}-0.json").read_text())
+    assert {"results.json", "sacd/metrics.jsonl", "sacd/predictions_test.npz"} <= set(first)
+    for number in range(1, count):
+        others = json.loads(Path(f"{told}-{number}.json").read_text())
+        assert [path for path in others if "/checkpoints/" not in path] == []
+
+
+def long_run(toy: Path, workdir: Path, passes: float) -> tuple[str, ...]:
+    more = ("--runs=teacher", f"--config.runs.teacher.passes={passes}")
+    return ("-m", "sacd_jax.train", *arguments(toy, workdir, *more))
+
+
+def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
+    command = long_run(toy, tmp_path / "run", 20.0)
+    workdir = tmp_path / "run" / "teacher"
+    with processes(2, command, tmp_path / "logs") as started:
+        wait_for(workdir / "metrics.jsonl", started)
+        started[1].send_signal(signal.SIGTERM)
+        assert ends(started, 200) == [130, 130], (tmp_path / "logs" / "1.txt").read_text()
+    stopped = log.read(workdir)[-1]["step"]
+    assert not (workdir / "predictions_test.npz").exists()
+    assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == stopped
+
+    # One process goes on where two have stopped.
+    finish(python(*command, env=environment(), stderr=subprocess.PIPE))
+    steps = [line["step"] for line in log.read(workdir) if line["split"] == "train"]
+    assert steps == list(range(1, steps[-1] + 1)) and steps[-1] > stopped
+
+
+@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_the_others_end_when_a_process_is_lost(toy, tmp_path, lost):
+    workdir = tmp_path / "run" / "teacher"
+    with processes(2, long_run(toy, tmp_path / "run", 1e5), tmp_path / "logs") as started:
+        wait_for(workdir / "metrics.jsonl", started)
+        began = time.monotonic()
+        started[lost].send_signal(signal.SIGKILL)
+        codes = ends(started, 2 * parallel.TIMEOUT_SECONDS + 30)
+    assert codes[lost] == -signal.SIGKILL
+    assert codes[1 - lost] != 0, time.monotonic() - began
+    assert not (workdir / "predictions_test.npz").exists()
