@@ -1,5 +1,6 @@
 """Every form of a video network is one function: outputs, statistics and gradients agree."""
 
+import re
 from collections.abc import Iterable
 from functools import partial
 from itertools import product
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from sacd_jax.models import encoder as encoders
-from sacd_jax.models.conv import convolve
+from sacd_jax.models.conv import convolve, tracing_for
 from sacd_jax.models.video_blocks import max_pool
 from sacd_jax.models.video_resnet import VideoResNet
 from sacd_jax.models.width_fold import fold, folded_convolve, unfold
@@ -102,6 +103,21 @@ def test_forms_train_alike_in_float64(name: str, form: str) -> None:
         variables = initial(direct, batch, jnp.float64)
         expected = trained(direct, variables, batch)
         assert_close(trained(other, variables, batch), expected, 1e-9)
+
+
+@pytest.mark.parametrize(("backend", "form"), [("tpu", "folded"), ("gpu", "direct")])
+def test_auto_is_the_form_of_the_backend_that_is_traced_for(backend: str, form: str) -> None:
+    batch = clips((1, 2, 16, 16, 1))
+
+    def traced(form: str) -> str:
+        encoder = encoders.create("r2plus1d_18", form=form, **SMALL)
+        variables = jax.eval_shape(lambda b: encoder.init(jax.random.key(0), b, train=False), batch)
+        run = partial(encoder.apply, train=False)
+        return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(run)(variables, batch)))
+
+    with tracing_for(backend):
+        auto, other = traced("auto"), traced("direct" if form == "folded" else "folded")
+    assert auto == traced(form) != other
 
 
 @pytest.mark.slow
