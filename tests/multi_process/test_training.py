@@ -157,7 +157,8 @@ def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
     assert steps == list(range(1, steps[-1] + 1)) and steps[-1] > stopped
 
 
-@pytest.mark.parametrize("lost", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [1, 0])
 def test_the_others_end_when_a_process_is_lost(toy, tmp_path, lost):
     workdir = tmp_path / "run" / "teacher"
     with processes(2, long_run(toy, tmp_path / "run", 1e5), tmp_path / "logs") as started:

@@ -9,29 +9,34 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput
 from sacd_jax.objectives.objective import Keys
-from tests.objectives.two_layers import BATCH, DATA, OPTIONS, SPEC, clips, encode, encoder_init
+from tests.objectives.two_layers import (
+    BATCH, DATA, OPTIONS, SPEC, TWO_LAYERS, clips, encode, encoder_init,
+)
+from tests.objectives.video_network import VIDEO
 
 assert jax.device_count() == 8
 mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
 rows, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("data",), ()))
 one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-video, eeg = clips(2)[:, :BATCH]
+eeg = clips(2)[1, :BATCH]
 batch = {
     "index": jnp.arange(BATCH), "stage": jnp.asarray(DATA.labels[:BATCH]).at[5].set(-1),
     "mask": jnp.ones(BATCH, bool).at[17].set(False),
 }
 
 for name in sys.argv[1:]:
-    name, *changes = name.split()
+    on_video, (name, *changes) = name.startswith("video "), name.removeprefix("video ").split()
+    network = VIDEO if on_video else TWO_LAYERS
+    video = network.clips(2)[:BATCH]
     options = OPTIONS[name] | dict(change.split("=") for change in changes)
     objective = objectives.create(name, **options)
-    heads, buffers = objective.init(jax.random.key(7), SPEC, SPEC, DATA)
+    heads, buffers = objective.init(jax.random.key(7), network.spec, SPEC, DATA)
 
     def step(heads, student, buffers, batch, video, eeg):
         def loss(heads, student):
             terms, new = objective.terms(
-                heads, buffers, encode(student, video), encode(encoder_init(5), eeg),
-                Keys(encode(encoder_init(6), video), encode(encoder_init(5), eeg))
+                heads, buffers, network.encode(student, video), encode(encoder_init(5), eeg),
+                Keys(network.encode(network.init(6), video), encode(encoder_init(5), eeg))
                 if objective.needs_keys else None,
                 batch, jax.random.key(3), jnp.int32(9),
             )
@@ -45,7 +50,7 @@ for name in sys.argv[1:]:
         inputs = put((batch, video, eeg), of_rows)
         jitted = jax.jit(step, out_shardings=(of_others, (of_others, of_buffers)))
         for _ in range(steps):
-            grads, (terms, now) = jitted(*put((heads, encoder_init(6)), of_others), now, *inputs)
+            grads, (terms, now) = jitted(*put((heads, network.init(6)), of_others), now, *inputs)
         return grads, terms, now
 
     single, many = run(one, one), run(rows, whole)
@@ -58,12 +63,17 @@ for name in sys.argv[1:]:
 """
 
 
-# Options after the name. Relations among 16 clips cross the devices' borders: 4 clips on each.
+# Options after the name; the student is the video network where that is said, else of two layers.
+# Relations among 16 clips cross the devices' borders: 4 clips on each.
 OBJECTIVES = ["sacd", "crd bank_sharding=rows", "pkt"]
 OTHERS = ["fitnet", "rkd", "crd", "ifd", "cmc", "ccl"]
+ON_VIDEO = ["video crd bank_sharding=rows", "video ccl"]
 
 
-@pytest.mark.parametrize("names", [OBJECTIVES, pytest.param(OTHERS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "names",
+    [OBJECTIVES, *(pytest.param(more, marks=pytest.mark.slow) for more in (OTHERS, ON_VIDEO))],
+)
 def test_eight_devices_equal_one(run_python, names):
     output = run_python(CHECK, *names, devices=8).stdout
     assert output.count("equal") == len(names)

@@ -1,6 +1,12 @@
-"""Two-layer encoders of two modalities of the same clips, to train any objective in seconds."""
+"""Two-layer encoders of two modalities of the same clips, to train any objective in seconds.
 
+Another student may take the place of the one with two layers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +17,7 @@ from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec
 from sacd_jax.objectives.objective import Keys, Objective
 
-CLASSES, CLIPS, INPUTS, HIDDEN, DIM = 5, 160, 20, 32, 16
+CLASSES, CLIPS, LATENT, INPUTS, HIDDEN, DIM = 5, 160, 8, 20, 32, 16
 SPEC = EncoderSpec(embedding_dim=DIM, num_classes=CLASSES, stage_dims=(HIDDEN,))
 BATCH = 32
 DATA = DataSpec(CLIPS, np.arange(CLIPS, dtype=np.int32) % CLASSES, CLASSES, BATCH, CLIPS // BATCH)
@@ -49,12 +55,17 @@ def encode(params, inputs) -> EncoderOutput:
     return EncoderOutput(embedding, embedding @ params["classify"], (hidden,))
 
 
+def latents(rng: np.random.Generator):
+    """What all modalities of a clip show: its class, and what is the clip's own."""
+    classes = np.random.default_rng(0).normal(size=(CLASSES, LATENT))
+    return classes[DATA.labels] + 0.7 * rng.normal(size=(CLIPS, LATENT))
+
+
 def clips(seed: int):
-    """Two modalities of the same clips: class, what is the clip's own, and noise."""
+    """Two modalities of the same clips: what they share, and noise."""
     rng = np.random.default_rng(seed)
-    latent = np.random.default_rng(0).normal(size=(CLASSES, 8))[DATA.labels]
-    latent = latent + 0.7 * rng.normal(size=(CLIPS, 8))
-    mixes = np.random.default_rng(1).normal(size=(2, 8, INPUTS))
+    latent = latents(rng)
+    mixes = np.random.default_rng(1).normal(size=(2, LATENT, INPUTS))
     views = latent @ mixes / 3 + 0.3 * rng.normal(size=(2, CLIPS, INPUTS))
     return jnp.asarray(views, jnp.float32)
 
@@ -68,12 +79,35 @@ def batch_at(step):
     return {"index": index, "stage": stage, "mask": jnp.ones(BATCH, bool)}
 
 
-def train(objective: Objective, steps: int, rate: float = 3e-3):
-    """Trains by the objective's terms alone. Returns the terms by step, student, teacher."""
-    video, eeg = clips(2)
-    teacher, student = encoder_init(5), encoder_init(6)
-    heads, buffers = objective.init(jax.random.key(7), SPEC, SPEC, DATA)
-    params = (student, heads)
+@dataclass(frozen=True)
+class Student:
+    """A network that learns from the two-layer teacher, and the clips it sees.
+
+    Attributes:
+        spec: of its output.
+        init: seed -> its parameters.
+        encode: (parameters, inputs) -> its output.
+        clips: seed -> its inputs, one row a clip.
+    """
+
+    spec: EncoderSpec
+    init: Callable[[int], Any]
+    encode: Callable[[Any, jax.Array], EncoderOutput]
+    clips: Callable[[int], jax.Array]
+
+
+TWO_LAYERS = Student(SPEC, encoder_init, encode, lambda seed: clips(seed)[0])
+
+
+def train(
+    objective: Objective, steps: int, rate: float = 3e-3, student: Student = TWO_LAYERS
+) -> tuple[dict[str, jax.Array], Any]:
+    """Trains by the objective's terms alone. Returns the terms by step, and the parameters."""
+    video, eeg = student.clips(2), clips(2)[1]
+    encode_video, first = student.encode, student.init(6)
+    teacher = encoder_init(5)
+    heads, buffers = objective.init(jax.random.key(7), student.spec, SPEC, DATA)
+    params = (first, heads)
     base = optax.adam(rate)
     optimizers = (base, objective.optimizer(base))
     states = tuple(opt.init(tree) for opt, tree in zip(optimizers, params, strict=True))
@@ -82,13 +116,13 @@ def train(objective: Objective, steps: int, rate: float = 3e-3):
         params, states, buffers, keys = carry
         batch = batch_at(number)
         seen = encode(teacher, eeg[batch["index"]])
-        key = encode(keys, video[batch["index"]])
+        key = encode_video(keys, video[batch["index"]])
 
         def loss(params):
             terms, new = objective.terms(
                 params[1],
                 buffers,
-                encode(params[0], video[batch["index"]]),
+                encode_video(params[0], video[batch["index"]]),
                 seen,
                 Keys(key, seen) if objective.needs_keys else None,
                 batch,
@@ -108,14 +142,14 @@ def train(objective: Objective, steps: int, rate: float = 3e-3):
         return (params, tuple(s for _, s in updated), buffers, keys), terms
 
     run = jax.jit(partial(jax.lax.scan, step))
-    carry, terms = run((params, states, buffers, student), jnp.arange(steps))
-    return terms, carry[0][0], teacher
+    carry, terms = run((params, states, buffers, first), jnp.arange(steps))
+    return terms, carry[0][0]
 
 
-def alignment(student, teacher) -> float:
+def alignment(params: Any, student: Student = TWO_LAYERS) -> float:
     """Linear CKA of the embeddings on clips that were not trained on: 1 for the same geometry."""
-    video, eeg = clips(3)
-    x, y = (np.asarray(encode(p, v).embedding) for p, v in ((student, video), (teacher, eeg)))
+    x = np.asarray(jax.jit(student.encode)(params, student.clips(3)).embedding)
+    y = np.asarray(encode(encoder_init(5), clips(3)[1]).embedding)
     x, y = x - x.mean(0), y - y.mean(0)
     cross = np.linalg.norm(x.T @ y) ** 2
     return float(cross / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y))
