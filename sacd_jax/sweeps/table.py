@@ -105,7 +105,8 @@ def write(
 
 def _about_data(info: DatasetInfo, runs: Sequence[Run]) -> list[str]:
     """What differs from the paper's data."""
-    said = [f"Data: {info.name}, {'simulated' if info.simulated else 'recorded'}"]
+    kind = "simulated" if info.simulated else "recorded"
+    said = [f"Data: {kind} nights" if info.classes == STAGES else f"Data: {info.name}"]
     if runs:
         predictions = runs[0].predictions
         subjects, scored = len(set(predictions.subject_id)), int((predictions.stage >= 0).sum())
