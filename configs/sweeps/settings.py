@@ -65,6 +65,8 @@ def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
             f"Demo size: the student is {row['student']['name']} on frames of "
             f"{row['augment']['crop'][0]}x{row['augment']['crop'][1]}, {DEMO_PASSES:g} passes; "
             "the paper's is R(2+1)D-18 on 112x112, 80 passes.",
+            "In so few steps the graph networks do not learn, and SACD's L_D hardly acts "
+            "(docs/structure-graphs.md).",
         )
     else:
         raise UserError(f"sweep of size {size!r}: expected paper or demo")
