@@ -280,6 +280,8 @@ def with_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
             filled[f.name] = with_defaults(hints[f.name], filled.get(f.name, {}))
         elif f.default is not dataclasses.MISSING and f.default is not None:
             filled.setdefault(f.name, f.default)
+        elif f.default_factory is not dataclasses.MISSING:
+            filled.setdefault(f.name, f.default_factory())
     return filled
 
 

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    command = ["bash", str(ROOT / "launch" / "local.sh"), *arguments]
+    # Tests that run in the background of a shell have SIGINT ignored, which no script can undo.
+    command = ["env", "--default-signal=INT", "bash", str(ROOT / "launch/local.sh"), *arguments]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=kept)
@@ -57,5 +58,8 @@ def test_a_stop_reaches_every_process_once_and_waits_for_it(number) -> None:
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(2)] == ["up\n"] * 2
     process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
+    try:
+        output, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert (process.returncode, output) == (130, "stopped\n" * 2)
