@@ -62,7 +62,8 @@ class VideoResNet(nn.Module):
         dtype: of the computation (bfloat16); parameters, statistics, embedding and logits are
             float32.
         form: `folded` (stem and stage 1 width-folded, all else direct) or a form of `conv`; `auto`
-            is folded on TPU. Parameters and results do not depend on it.
+            is folded on TPU where no pool follows the stem. Parameters and results do not depend
+            on it.
         replicas: see `batch_norm.BatchNorm`.
         remat: recompute blocks in the backward pass instead of keeping their activations.
     """
@@ -99,7 +100,7 @@ class VideoResNet(nn.Module):
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         form = self.form
         if form == "auto" and backend() == "tpu":
-            form = "folded"
+            form = "direct" if self.pool else "folded"  # estimates: docs/video-networks.md
         style = Style(
             self.factorized,
             self.shared_middle,

@@ -105,12 +105,21 @@ def test_forms_train_alike_in_float64(name: str, form: str) -> None:
         assert_close(trained(other, variables, batch), expected, 1e-9)
 
 
-@pytest.mark.parametrize(("backend", "form"), [("tpu", "folded"), ("gpu", "direct")])
-def test_auto_is_the_form_of_the_backend_that_is_traced_for(backend: str, form: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "backend", "form"),
+    [
+        ("torchvision_r2plus1d_18", "tpu", "folded"),
+        ("r2plus1d_18", "tpu", "direct"),
+        ("torchvision_r2plus1d_18", "gpu", "direct"),
+    ],
+)
+def test_auto_is_the_form_of_the_backend_that_is_traced_for(
+    name: str, backend: str, form: str
+) -> None:
     batch = clips((1, 2, 16, 16, 1))
 
     def traced(form: str) -> str:
-        encoder = encoders.create("r2plus1d_18", form=form, **SMALL)
+        encoder = encoders.create(name, form=form, **SMALL)
         variables = jax.eval_shape(lambda b: encoder.init(jax.random.key(0), b, train=False), batch)
         run = partial(encoder.apply, train=False)
         return re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(run)(variables, batch)))
