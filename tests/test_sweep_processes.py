@@ -100,10 +100,8 @@ def test_a_sweep_leaves_a_table_that_names_every_row(whole):
     table = (whole / "sweep" / "toy.md").read_text()
     value = json.loads((whole / "sweep" / "toy.json").read_text())
     assert value["sweep"] == "toy"
-    assert [(row["name"], row["seeds"]) for row in value["rows"]] == [
-        ("R(2+1)D", [0]),
-        ("PKT", [0]),
-    ]
+    found = [(row["name"], row["seeds"]) for row in value["rows"]]
+    assert found == [("student", [0]), ("SACD", [0])]
     for name in ("student", "SACD", "teacher "):
         assert name in table
 
