@@ -1,5 +1,6 @@
 """Runs from their config alone: two stages, two heads, a teacher that trains, frozen parts."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from sacd_jax import log, model_file, parallel, train
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.tasks.create import create
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
+from tests.objectives.two_layers import OPTIONS
 
 COMMON = {
     "sampling": Sampling(moments=4),
@@ -27,6 +29,7 @@ COMMON = {
 EEG = EncoderConfig("mlp", {"width": 8, "embedding_dim": 12})
 VIDEO = EncoderConfig("mlp", {"input_key": "video", "width": 8, "embedding_dim": 12})
 SMALL = {"hidden": 8, "bottleneck": 4}
+CLOCK = {"clips_per_second", "data_wait", "compile_seconds"}
 SEQUENCES = RunConfig(
     "classify",
     EncoderConfig("deepsleepnet", SMALL, parts={"features": "features"}),
@@ -125,6 +128,46 @@ def test_banks_are_dealt_out_and_states_of_sequences_too(experiment):
     carry = create(fresh, source, mesh, 4, runs).init(0).carry
     assert {leaf.shape for leaf in jax.tree.leaves(carry)} == {(4, 8)}
     assert all(leaf.sharding == rows for leaf in jax.tree.leaves(carry))
+
+
+@contextlib.contextmanager
+def stopped(step: int):
+    """In place of `stop_request`: asks for the stop at a step; the loop looks once in each."""
+
+    class Stop:
+        looks = 0
+
+        @property
+        def requested(self) -> bool:
+            self.looks += 1
+            return self.looks >= step
+
+    yield Stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", OPTIONS)
+def test_every_method_goes_on_bit_for_bit_after_a_stop(experiment, method, monkeypatch):
+    """Heads, banks, normalisers and schedules come back from the checkpoint."""
+    dataset, runs = experiment
+    objective = ObjectiveConfig(method, OPTIONS[method])
+    run = RunConfig("distill", VIDEO, replace(EEG, pretrained="eeg"), objective, **COMMON)
+    whole, parted = runs / f"{method}-whole", runs / f"{method}-parted"
+    train.train(run, whole, dataset)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train.run_folder, "stop_request", lambda: stopped(3))
+        train.train(run, parted, dataset)
+    assert log.read(parted)[-1]["step"] == 3 and not (parted / "predictions_test.npz").exists()
+    train.train(run, parted, dataset)
+    last = [
+        {k: v for k, v in log.read(folder)[-1].items() if k not in CLOCK}
+        for folder in (whole, parted)
+    ]
+    assert last[0] == last[1] and last[0]["step"] > 3
+    one, other = variables(whole), variables(parted)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(value, other[name])
 
 
 @pytest.mark.parametrize(
