@@ -6,6 +6,7 @@ on the file's behalf, and everything else is refused.
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -64,12 +65,15 @@ def read_pickle(data: bytes, known: Known, persistent: Callable[[Any], Any]) -> 
         raise RefusedError(f"its pickle has {len(data)} bytes, expected at most {MAX_BYTES}")
     machine = _Machine(known, persistent)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-            if count == MAX_OPCODES:
-                raise RefusedError(f"its pickle has more than {MAX_OPCODES} opcodes")
-            if opcode.name == "STOP":
-                return machine.stack.pop()
-            machine.step(opcode.name, argument)
+        with warnings.catch_warnings():
+            # Of escapes in strings of protocol 0, which are read before they can be refused.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+                if count == MAX_OPCODES:
+                    raise RefusedError(f"its pickle has more than {MAX_OPCODES} opcodes")
+                if opcode.name == "STOP":
+                    return machine.stack.pop()
+                machine.step(opcode.name, argument)
     except (IndexError, KeyError, ValueError, TypeError) as error:
         # An empty stack, an unknown memo entry, a string that ends too early, a wrong operand.
         raise RefusedError(f"its pickle is damaged ({type(error).__name__})") from error

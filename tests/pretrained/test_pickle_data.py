@@ -152,6 +152,11 @@ def test_broken_pickles_are_refused(data):
         read(data)
 
 
+def test_a_string_with_an_unknown_escape_is_refused_without_a_warning():
+    with pytest.raises(RefusedError, match="STRING"):
+        read_pickle(b"\x80\x02S'\\o'\n.", {}, lambda key: key)
+
+
 def test_a_tuple_as_key_is_refused():
     """Hashing one that is nested a million deep would overrun the interpreter's stack."""
     with pytest.raises(RefusedError, match="key of type tuple"):
