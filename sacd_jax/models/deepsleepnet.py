@@ -188,14 +188,7 @@ class DeepSleepNetFeatures(nn.Module):
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         """Embedding, logits, stages (channel means of both branches, features), `penalty`."""
-        network = Features(
-            self.eeg_scale,
-            self.dropout,
-            self.norm_decay,
-            self.replicas,
-            self.dtype,
-            name="features",
-        )
+        network = _features_of(self)
         features, pooled = network(batch["eeg"], train)
         embedding, logits = _head(features, self.num_classes, self.bottleneck, self.dtype)
         extras = {"penalty": network.penalty()} if train else {}
@@ -256,14 +249,7 @@ class DeepSleepNet(nn.Module):
         """Embedding, logits, stages (channel means, shortcut, LSTMs), `carry`, `penalty`."""
         eeg = batch["eeg"] if batch["eeg"].ndim == 3 else batch["eeg"][:, None]
         size, length, samples = eeg.shape
-        network = Features(
-            self.eeg_scale,
-            self.dropout,
-            self.norm_decay,
-            self.replicas,
-            self.dtype,
-            name="features",
-        )
+        network = _features_of(self)
         features, pooled = network(eeg.reshape(size * length, samples), train)
 
         shortcut = _linear(2 * self.hidden, "shortcut", self.dtype, use_bias=False)(features)
@@ -294,6 +280,18 @@ class DeepSleepNet(nn.Module):
             extras["penalty"] = network.penalty()
         stages = tuple(stage.astype(jnp.float32) for stage in (pooled, shortcut, context))
         return EncoderOutput(embedding, logits, stages, extras)
+
+
+def _features_of(network: DeepSleepNetFeatures | DeepSleepNet) -> Features:
+    """The branches with the options of the network that calls, as its part `features`."""
+    return Features(
+        network.eeg_scale,
+        network.dropout,
+        network.norm_decay,
+        network.replicas,
+        network.dtype,
+        name="features",
+    )
 
 
 def _reset(carry: Carry, is_first: Bool[Array, " batch"] | None) -> Carry:
