@@ -29,6 +29,34 @@ CASES = {
     "full_3d": ((2, 5, 7, 6, 3), (3, 3, 3), 4, (1, 1, 1), ((1, 1),) * 3),
     "full_3d_wide_strided": ((1, 5, 6, 7, 36), (3, 3, 3), 4, (2, 2, 2), ((1, 1),) * 3),
     "stem_of_one_channel": ((1, 5, 9, 8, 1), (5, 3, 5), 4, (1, 2, 2), ((2, 2), (1, 1), (2, 2))),
+    "large_frames": ((2, 3, 24, 23, 36), (3, 3, 3), 4, (1, 1, 1), ((1, 1), (1, 1), (0, 2))),
+    "large_frames_2d": ((2, 24, 24, 40), (3, 2), 4, (1, 1), ((2, 0), (1, 0))),
+    "large_frames_of_few_channels": (
+        (1, 4, 48, 50, 2),
+        (3, 5, 5),
+        4,
+        (1, 2, 2),
+        ((1, 1), (2, 2), (2, 2)),
+    ),
+    "large_frames_temporal": (
+        (2, 4, 23, 24, 36),
+        (3, 1, 1),
+        4,
+        (1, 1, 1),
+        ((2, 0), (0, 0), (0, 0)),
+    ),
+    "large_frames_strided_in_time": ((1, 6, 23, 24, 33), (3, 3, 3), 4, (2, 1, 1), ((1, 1),) * 3),
+    "one_frame": ((2, 1, 5, 5, 36), (3, 3, 3), 4, (1, 1, 1), ((1, 1),) * 3),
+    "two_frames_strided": ((2, 2, 5, 5, 36), (5, 3, 3), 4, (2, 1, 1), ((2, 2), (1, 1), (1, 1))),
+    "more_kernel_than_image": ((2, 2, 4, 5, 256), (3, 3, 3), 5, (1, 1, 1), ((1, 1),) * 3),
+    "more_kernel_than_image_strided": ((1, 3, 7, 6, 256), (3, 3, 3), 5, (2, 2, 2), ((1, 1),) * 3),
+    "more_kernel_than_image_temporal": (
+        (2, 3, 4, 5, 256),
+        (3, 1, 1),
+        4,
+        (1, 1, 1),
+        ((1, 1), (0, 0), (0, 0)),
+    ),
     "pointwise": ((2, 3, 4, 5, 6), (1, 1, 1), 7, (1, 1, 1), ((0, 0),) * 3),
     "pointwise_strided": ((2, 5, 4, 7, 6), (1, 1, 1), 7, (2, 2, 2), ((0, 0),) * 3),
 }
@@ -52,11 +80,20 @@ def test_matmul_form_equals_direct_form_in_float64(case: str) -> None:
             np.testing.assert_allclose(matmul, direct, rtol=1e-9, atol=1e-9)
 
 
-def test_bfloat16_gradient_keeps_the_kernel_dtype_and_sums_in_float32() -> None:
+@pytest.mark.parametrize("shape", [(1, 4096, 64), (4, 32, 32, 64)])
+def test_bfloat16_gradient_keeps_the_kernel_dtype_and_sums_in_float32(
+    shape: tuple[int, ...],
+) -> None:
     # 4096 ones: a bfloat16 sum stands still at 256.
-    x = jnp.ones((1, 4096, 64), jnp.bfloat16)
-    kernel = jnp.zeros((1, 64, 2), jnp.bfloat16)
-    gradient = jax.grad(lambda k: convolve(x, k, (1,), ((0, 0),), "matmul").sum())(kernel)
+    x = jnp.ones(shape, jnp.bfloat16)
+    axes = len(shape) - 2
+    kernel = jnp.zeros((1,) * (axes - 1) + (2, 64, 2), jnp.bfloat16)
+    padding = ((0, 0),) * (axes - 1) + ((0, 1),)
+
+    def total(kernel: jax.Array) -> jax.Array:
+        return convolve(x, kernel, (1,) * axes, padding, "matmul").sum()
+
+    gradient = jax.grad(total)(kernel)[..., 0, :, :].reshape(64, 2)
     assert gradient.dtype == jnp.bfloat16
     np.testing.assert_array_equal(gradient, 4096)
 
@@ -109,6 +146,7 @@ def test_auto_follows_the_backend_that_is_traced_for() -> None:
 
 
 GRADIENT_ON_DEVICES = """
+import sys
 import jax, jax.numpy as jnp, numpy as np
 from sacd_jax import parallel
 from sacd_jax.benchmarks import hlo
@@ -116,7 +154,7 @@ from sacd_jax.models.conv import convolve
 
 mesh = parallel.make_mesh()
 rng = np.random.default_rng(0)
-x = rng.standard_normal((16, 3, 6, 5, 36)).astype(np.float32)
+x = rng.standard_normal((16, 3, *map(int, sys.argv[1:]), 36)).astype(np.float32)
 kernel = rng.standard_normal((3, 3, 3, 36, 8)).astype(np.float32)
 
 def gradient(kernel, x):
@@ -135,6 +173,7 @@ print(program.collectives, program.collective_bytes == kernel.nbytes, program.in
 """
 
 
-def test_devices_sum_a_kernel_s_gradient_once_and_not_tap_by_tap(run_python) -> None:
-    printed = run_python(GRADIENT_ON_DEVICES).stdout
+@pytest.mark.parametrize("size", [("6", "5"), ("24", "22")])
+def test_devices_sum_a_kernel_s_gradient_once_and_not_in_its_loop(size, run_python) -> None:
+    printed = run_python(GRADIENT_ON_DEVICES, *size).stdout
     assert printed.strip() == "Counter({'all-reduce': 1}) True 0"
