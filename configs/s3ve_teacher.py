@@ -106,7 +106,7 @@ def runs(
     last = {"task": "classify", **recipes[teacher]}
     if teacher in FIRST_STAGE:
         part, network = FIRST_STAGE[teacher]
-        first = f"{name}-{part}"
+        first = f"{name}_{part}"
         stages[first] = with_defaults(RunConfig, {"task": "classify", **recipes[network]})
         last["student"] = {**last["student"], "parts": {part: first}}
     return {**stages, name: with_defaults(RunConfig, last)}

@@ -205,6 +205,11 @@ def resolve(config: ConfigDict) -> Experiment:
         raise UserError(f"config.order is {order}, expected the names in config.runs: {set(runs)}")
     checked = {}
     for name in order:
+        if not name.isidentifier():
+            raise UserError(
+                f"config.runs has {name!r}, expected a name of letters, digits and underscores: "
+                "the command line could not set the others"
+            )
         where = f"config.runs.{name}"
         checked[name] = check(build(RunConfig, runs[name], where), where)
     return Experiment(dataset, checked)

@@ -98,6 +98,14 @@ def test_defaults_are_filled_in_at_every_depth():
     assert with_defaults(DatasetSettings, {"name": "s3ve"})["clips"]["frame_rate"] == 2.0
 
 
+def test_a_run_has_a_name_that_the_command_line_can_set():
+    config = demo.get_config()
+    config.runs["second-stage"] = config.runs.sacd
+    config.order = (*config.order, "second-stage")
+    with pytest.raises(UserError, match="config.runs has 'second-stage', expected a name of"):
+        resolve(config)
+
+
 def test_order_must_name_the_runs():
     values = {
         "dataset": {"name": "s3ve", "manifest": "a.csv"},
