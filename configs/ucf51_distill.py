@@ -4,16 +4,22 @@
         --config.dataset.ucf51.videos=UCF-101 \\
         --config.dataset.ucf51.embeddings=audiocnn14embed512_features.tar.gz
 
-`configs/ucf51_distill.py:crd` distils by another method; `configs/ucf51_distill.py:audio` needs no
-videos and trains the linear classifier on the stored embeddings alone, the audio baseline.
+`configs/ucf51_distill.py:crd` distils by another method, `configs/ucf51_distill.py:crd,r3d_18` into
+another network; `configs/ucf51_distill.py:audio` needs no videos and trains the linear classifier
+on the stored embeddings alone, the audio baseline.
 """
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 
-def get_config(method: str = "sacd") -> ConfigDict:
-    """`method` is a name in `sacd_jax.objectives`, or audio."""
+def get_config(choice: str = "sacd") -> ConfigDict:
+    """`choice` is METHOD or METHOD,STUDENT.
+
+    Names in `sacd_jax.objectives`, or audio, and in `sacd_jax.models`; the student of CCL's
+    protocol is `ccl_r21d`.
+    """
+    method, _, student = choice.partition(",")
     config = ConfigDict()
     config.dataset = {
         "name": "ucf51",
@@ -21,7 +27,8 @@ def get_config(method: str = "sacd") -> ConfigDict:
     }
 
     video = {
-        "student": {"name": "ccl_r21d", "options": {"replicas": 1}},  # ten layers, from scratch
+        # CCL's has ten layers and starts from scratch.
+        "student": {"name": student or "ccl_r21d", "options": {"replicas": 1}},
         "sampling": {"moments": 16, "mode": "consecutive"},
         "augment": {"crop": (112, 112), "scale": (0.25, 1.0), "ratio": (3 / 4, 4 / 3)},
         "batch_size": 16,

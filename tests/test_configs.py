@@ -34,7 +34,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     ),
     "s3ve_reverse": ("e", "g", "e,demo", "f,demo", "g,demo"),
     "s3ve_fusion": ("a", "b", "c", "a,demo", "d,demo"),
-    "ucf51_distill": ("audio", *objectives.available()),
+    "ucf51_distill": ("audio", "crd,r3d_18", *objectives.available()),
 }
 """What is tried of each file beside its default."""
 
@@ -185,11 +185,11 @@ def test_the_manifest_is_named_on_the_command_line(
 
 def test_teachers_learn_by_their_own_recipes() -> None:
     runs = resolve(s3ve_teacher.get_config("deepsleepnet")).runs
-    assert list(runs) == ["deepsleepnet-features", "deepsleepnet"]
+    assert list(runs) == ["deepsleepnet_features", "deepsleepnet"]
     first, second = runs.values()
     assert (first.batch_mode, first.batch_size, first.passes) == ("balanced", 100, 100)
     assert (second.batch_mode, second.group_size, second.batch_size) == ("sequences", 25, 250)
-    assert second.student.parts == {"features": "deepsleepnet-features"}
+    assert second.student.parts == {"features": "deepsleepnet_features"}
     rates = second.optimizer
     assert rates.learning_rate * rates.factors["features"] == pytest.approx(1e-6)
     assert (rates.learning_rate, rates.clip_norm) == (1e-4, 10.0)
