@@ -161,6 +161,14 @@ def _lower_rank(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padd
         return _direct(x, kernel, strides, padding)
     if taps[0] == 1 and padding[0] == (0, 0):
         return _each_frame(x[:, :: strides[0]], kernel[0], strides[1:], padding[1:])
+    return _taps_in_time(x, kernel, strides, padding, more_kernel)
+
+
+def _taps_in_time(
+    x: Array, kernel: Array, strides: tuple[int, ...], padding: Padding, more_kernel: bool
+) -> Array:
+    """A 3-D convolution of several temporal taps; `more_kernel`: there is more of it than image."""
+    *taps, channels, features = kernel.shape
     spatial = taps[1:] != [1, 1] or strides[1:] != (1, 1) or padding[1:] != ((0, 0), (0, 0))
     if not spatial and not more_kernel:
         batch, time, height, width, _ = x.shape
