@@ -341,7 +341,7 @@ def parse_flags(argv: Sequence[str], example: str) -> flags.FlagValues:
     try:
         rest = values(arguments)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        what = f"no setting {error}" if isinstance(error, KeyError) else str(error)
+        what = f"no setting {error.args[0]}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"command line: {' '.join(what.split())}") from error
     if len(rest) > 1:
         raise UserError(f"command line: {rest[1]!r} is no flag; example: {example}")
@@ -353,7 +353,10 @@ def parse_flags(argv: Sequence[str], example: str) -> flags.FlagValues:
 
 def define_flags(**more: str) -> None:
     """Defines `--config`, `--workdir` and string flags of the command's own (name -> help)."""
-    config_flags.DEFINE_config_file("config", None, "experiment config file", lock_config=True)
+    # New attributes are options of networks and methods; `resolve` refuses all others by name.
+    config_flags.DEFINE_config_file(
+        "config", None, "experiment config file", lock_config=False, accept_new_attributes=True
+    )
     flags.DEFINE_string("workdir", None, "folder of the run; resumed when it is there")
     for name, text in more.items():
         flags.DEFINE_string(name, None, text)
@@ -362,5 +365,5 @@ def define_flags(**more: str) -> None:
 def _help(values: flags.FlagValues, example: str) -> str:
     ours = [name for name in values if values.find_module_defining_flag(name) == __name__]
     lines = [f"  --{name}: {values[name].help}" for name in ours]
-    override = "  --config.KEY=VALUE: replaces one setting of the config file"
+    override = "  --config.KEY=VALUE: replaces one setting of the config file, or adds an option"
     return "\n".join(["flags:", *lines, override, "", "example:", f"  {example}"])

@@ -137,15 +137,21 @@ from sacd_jax import config
 config.define_flags()
 with one_line_errors():
     values = config.parse_flags(sys.argv, "an example")
-    print(config.resolve(values.config).runs["sacd"].optimizer.learning_rate)
+    run = config.resolve(values.config).runs["sacd"]
+    print(run.optimizer.learning_rate, run.student.options)
 """
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--config.runs.sacd.optimizer.learning_rate=0.5"], 0, "0.5\n"),
+        (["--config.runs.sacd.optimizer.learning_rate=0.5"], 0, "0.5 {"),
+        (["--config.runs.sacd.student.options.pool=True"], 0, "'pool': True"),
+        (["--config.runs.sacd.student.options.shortcut=A"], 0, "'shortcut': 'A'"),
+        (["--config.runs.sacd.student.options.dtype=None"], 0, "'dtype': None"),
         (["--config.runs.sacd.optimizer.learning_rat=0.5"], 1, "learning_rate"),
+        (["--config.runs.sadc.batch_size=16"], 1, "sacd"),
+        (["--config.run.sacd.batch_size=16"], 1, "runs"),
         (["--config.runs.sacd.batch_size=many"], 1, "error: command line:"),
         (["--wrokdir=x"], 1, "error: command line:"),
         (["stray"], 1, "error: command line: 'stray' is no flag"),

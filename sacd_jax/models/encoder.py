@@ -1,10 +1,11 @@
 """What every encoder is: a Flax module from a batch to an `EncoderOutput`, made by name."""
 
+import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import flax.linen as nn
 import jax
@@ -84,7 +85,7 @@ def create(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
     random stream `dropout`.
 
     Raises:
-        UserError: no network has that name, or it has no such option.
+        UserError: no network has that name, or it has no such option or value of it.
     """
     if name not in _REGISTRY:
         close = difflib.get_close_matches(name, _REGISTRY, n=1)
@@ -95,9 +96,17 @@ def create(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
     module, factory = _REGISTRY[name].split(":")
     make: Callable[..., nn.Module] = getattr(import_module(module), factory)
     try:
-        return make(num_classes=num_classes, **options)
+        encoder = make(num_classes=num_classes, **options)
     except TypeError as error:
         raise UserError(f"encoder {name!r} does not take these options: {error}") from error
+    for field in dataclasses.fields(encoder):
+        value = getattr(encoder, field.name)
+        if get_origin(field.type) is Literal and value not in get_args(field.type):
+            expected = ", ".join(map(str, get_args(field.type)))
+            raise UserError(
+                f"encoder {name!r}: {field.name} is {value!r}, expected one of {expected}"
+            )
+    return encoder
 
 
 def output_spec(encoder: nn.Module, batch: Batch) -> EncoderSpec:
