@@ -227,21 +227,27 @@ def report(workdir: Path) -> Path:
     simulator's ceiling stands among the rows.
 
     Raises:
-        UserError: a run has no predictions on the test subjects yet.
+        UserError: no run has predictions on the test subjects yet.
     """
     facts = json.loads((workdir / EXPERIMENT).read_text())
-    for name in facts["runs"]:
-        if not predictions_file(workdir / name, "test").exists():
-            raise UserError(f"run {name} is not finished: no predictions on the test subjects")
+    runs = {
+        name: workdir / name
+        for name in facts["runs"]
+        if predictions_file(workdir / name, "test").exists()
+    }
+    if not runs:
+        raise UserError(f"no run in {workdir} is finished: no predictions on the test subjects")
+    unfinished = [name for name in facts["runs"] if name not in runs]
+    if unfinished:
+        print(f"not finished here, so not in the report: {', '.join(unfinished)}")
     dataset = workdir / facts["dataset"]
     info = read_info(dataset)
     if info.classes != STAGES:
-        runs = {name: workdir / name for name in facts["runs"]}
         return plain.write(runs, info.classes, info.split_mode, workdir)
     ceilings = {}
     if facts["nights"]:
         sampling = configs.build(
-            configs.RunConfig, run_folder.read_config(workdir / facts["runs"][-1])["run"]
+            configs.RunConfig, run_folder.read_config(list(runs.values())[-1])["run"]
         ).sampling
         ceilings = ceiling(
             workdir / facts["nights"],
@@ -250,11 +256,7 @@ def report(workdir: Path) -> Path:
             moments=sampling.moments,
             lags_s=sampling.lags_s,
         )
-    results = comparison.compare(
-        {name: workdir / name for name in facts["runs"]},
-        ceilings,
-        dataclasses.asdict(info),
-    )
+    results = comparison.compare(runs, ceilings, dataclasses.asdict(info))
     comparison.show(results)
     return comparison.write(results, workdir)
 

@@ -50,8 +50,7 @@ def main(argv: list[str]) -> None:
         train(experiment.runs[name], workdir / name, dataset)
     if len(experiment.runs) > 1 and jax.process_index() == 0:
         remember_experiment(experiment, workdir, dataset)
-        if all(predictions_file(workdir / name, "test").exists() for name in experiment.runs):
-            print(f"report: {report(workdir)}")
+        print(f"report: {report(workdir)}")
     parallel.wait_for_all("report")
 
 

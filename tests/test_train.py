@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
 from sacd_jax import log
+from sacd_jax.evaluate import report
 
 TOY = ("--config", "configs/demo.py:miniature")
 
@@ -94,6 +96,21 @@ def test_a_second_call_keeps_everything(demo, root):
     result = train(root, workdir)
     assert result.stderr.count("finished earlier") == 3
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_report_is_made_of_the_runs_that_are_there(demo, tmp_path, capsys):
+    workdir = tmp_path / "demo"
+    shutil.copytree(demo[0], workdir)
+    shutil.rmtree(workdir / "teacher")
+    page = report(workdir)
+    printed = capsys.readouterr().out
+    assert "not finished here, so not in the report: teacher" in printed
+    assert set(json.loads((workdir / "results.json").read_text())["rows"]) >= {"baseline", "sacd"}
+    assert page.exists() and "sacd − baseline" in printed
+    for name in ("baseline", "sacd"):
+        shutil.rmtree(workdir / name)
+    with pytest.raises(UserError, match="no run in .* is finished"):
+        report(workdir)
 
 
 def test_an_interrupted_run_goes_on_and_equals_the_uninterrupted_one(demo, root, tmp_path):
