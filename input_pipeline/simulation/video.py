@@ -1,5 +1,6 @@
 """Infrared video of a recording: still pictures that breathe, movements, sensor noise, H.264."""
 
+import platform
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -195,11 +196,16 @@ def write_mp4(
 
     One encoder thread: the file is the same on any number of cores.
     """
+    options = {"preset": "veryfast", "crf": f"{settings.encoder_crf:.1f}"}
+    if platform.machine() == "x86_64":
+        # On a busy machine x264's AVX-512 code now and then decides otherwise (one file in 40);
+        # the older instructions, which every machine that runs JAX has, write the usual bytes.
+        options["x264-params"] = "asm=SSE4.2"
     rate = Fraction(settings.frame_rate).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4") as container:
         output = container.add_stream("libx264", rate=rate)
         output.width, output.height, output.pix_fmt = settings.width, settings.height, "yuv420p"
-        output.options = {"preset": "veryfast", "crf": f"{settings.encoder_crf:.1f}"}
+        output.options = options
         output.codec_context.thread_count = 1
         output.codec_context.time_base = 1 / rate
         for numbers, pictures in frames(settings, recording, hidden):
