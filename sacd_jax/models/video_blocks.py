@@ -14,7 +14,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from sacd_jax.models.batch_norm import BatchNorm
-from sacd_jax.models.conv import Form, Padding, convolve, kaiming_normal
+from sacd_jax.models.conv import Form, convolve, kaiming_normal
+from sacd_jax.models.conv_forms import Padding
 from sacd_jax.models.width_fold import fold, folded_convolve, unfold
 
 Shortcut = Literal["A", "B", "factorized"]

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from input_pipeline.errors import UserError
-from sacd_jax.models.conv import Form, Padding, convolve
+from sacd_jax.models.conv import Form, convolve
+from sacd_jax.models.conv_forms import Padding
 from sacd_jax.models.width_fold import fold, folded_convolve
 
 VideoInput = Literal["frames", "centered", "differences"]

@@ -10,7 +10,8 @@ the step, so parameters, gradients and checkpoints are those of the ordinary net
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sacd_jax.models.conv import Padding, convolve
+from sacd_jax.models.conv import convolve
+from sacd_jax.models.conv_forms import Padding
 
 
 def fold(
