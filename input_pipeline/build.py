@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from input_pipeline.clips import ClipSettings
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import DatasetSettings, prepare
-from input_pipeline.datasets.folder import DatasetInfo, read_info
+from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.datasets.settings import NAMES
 from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.splits import MODES, SPLITS, SplitSettings

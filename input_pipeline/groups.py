@@ -13,7 +13,7 @@ import threading
 import numpy as np
 from jaxtyping import Int
 
-from input_pipeline.datasets.folder import ClipTable
+from input_pipeline.datasets.dataset_files import ClipTable
 from input_pipeline.stages import UNKNOWN
 
 Groups = Int[np.ndarray, "groups length"]

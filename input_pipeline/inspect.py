@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from input_pipeline.clips import ClipSettings, check_coverage, clips
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night, parse_manifest
 from input_pipeline.processes import parallel_map

@@ -13,7 +13,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from jaxtyping import Int
 
-from input_pipeline.datasets.folder import ClipTable, DatasetInfo, read_info, table_path
+from input_pipeline.datasets.dataset_files import ClipTable, DatasetInfo, read_info, table_path
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import fingerprint

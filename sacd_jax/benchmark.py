@@ -2,7 +2,7 @@
 
 import argparse
 
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from sacd_jax.benchmarks import distill, step, topology
 
 SUBCOMMANDS = {"step": step, "distill": distill, "topology": topology}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished
 from input_pipeline.fingerprints import array_fingerprint, fingerprint
@@ -25,11 +25,12 @@ from input_pipeline.source import ClipSource, open_split
 from input_pipeline.splits import SPLITS
 from input_pipeline.teacher_cache import read_cache, write_cache
 from sacd_jax import config as configs
-from sacd_jax import model_file, models, parallel, run_folder
+from sacd_jax import models, parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.evaluate import Evaluator
-from sacd_jax.model_file import Model
 from sacd_jax.models.encoder import Batch, EncoderOutput
+from sacd_jax.runs import model_file, run_folder
+from sacd_jax.runs.model_file import Model
 from sacd_jax.tasks.create import lender, lent_teacher
 from sacd_jax.tasks.distill import as_stored
 

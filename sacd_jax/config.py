@@ -50,7 +50,7 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """See `sacd_jax.optimizer.make`; defaults follow the paper and its code base (CCL).
+    """See `sacd_jax.tasks.optimizer.make`; defaults follow the paper and its code base (CCL).
 
     `factors` multiply the learning rate of parts of the student, by their names: 0 freezes a part
     (weight decay does not move it either).

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
-from sacd_jax import model_file, pretrained
-from sacd_jax.model_file import Model
+from sacd_jax import pretrained
 from sacd_jax.pretrained import Converted
+from sacd_jax.runs import model_file
+from sacd_jax.runs.model_file import Model
 
 _EXAMPLE = """example:
   python -m sacd_jax.convert --architecture r3d_18 --checkpoint r3d18_KM_200ep.pth --out weights/r3d

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from scipy import special
 
-from input_pipeline.commands import one_line_errors
-from input_pipeline.datasets.folder import read_info
+from input_pipeline.command_errors import one_line_errors
+from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.datasets.simulated import nights_folder
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file, write_json
@@ -24,13 +24,14 @@ from input_pipeline.source import ClipSource, open_split
 from input_pipeline.splits import SPLITS
 from input_pipeline.stages import STAGES
 from sacd_jax import config as configs
-from sacd_jax import metrics, model_file, models, parallel, run_folder
-from sacd_jax.augment import centred
+from sacd_jax import metrics, models, parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, EncoderOutput, forward, has_state
 from sacd_jax.report import comparison, plain
-from sacd_jax.tasks.losses import predictions_of
-from sacd_jax.train_state import Tree
+from sacd_jax.runs import model_file, run_folder
+from sacd_jax.tasks.augment import centred
+from sacd_jax.tasks.terms import predictions_of
+from sacd_jax.tasks.train_state import Tree
 
 EXPERIMENT = "experiment.json"
 EXAMPLE = "python -m sacd_jax.evaluate --workdir runs/demo/sacd --split test"

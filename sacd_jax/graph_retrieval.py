@@ -18,20 +18,21 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import special
 
-from input_pipeline.commands import one_line_errors
-from input_pipeline.datasets.folder import ClipTable
+from input_pipeline.command_errors import one_line_errors
+from input_pipeline.datasets.dataset_files import ClipTable
 from input_pipeline.errors import UserError
 from input_pipeline.groups import labelled_clips, neighbours
 from input_pipeline.source import open_split
 from input_pipeline.splits import SPLITS
-from sacd_jax import cache_teacher, models, objectives, parallel, run_folder
+from sacd_jax import cache_teacher, models, objectives, parallel
 from sacd_jax import config as configs
-from sacd_jax.checkpoint import Checkpoints
 from sacd_jax.evaluate import Evaluator
 from sacd_jax.models.structure_graph import StructureGraph
 from sacd_jax.objectives.objective import Params, project_teacher
 from sacd_jax.objectives.sacd import Sacd, graph_distances
+from sacd_jax.runs import run_folder
 from sacd_jax.tasks.create import create, lent_teacher
+from sacd_jax.training.checkpoints import Checkpoints
 
 EXAMPLE = "python -m sacd_jax.graph_retrieval --workdir runs/demo/sacd --split test"
 MODES = ("shuffled", "contiguous")

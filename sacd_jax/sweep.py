@@ -9,7 +9,7 @@ from pathlib import Path
 
 from absl import flags
 
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import jax
 
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
 from input_pipeline.loader import steps_per_pass, train_batches
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
-from sacd_jax import cache_teacher, model_file, parallel, run_folder
+from sacd_jax import cache_teacher, parallel
 from sacd_jax import config as configs
-from sacd_jax.checkpoint import Checkpoints
 from sacd_jax.config import RunConfig
 from sacd_jax.evaluate import (
     Evaluator,
@@ -28,8 +27,10 @@ from sacd_jax.evaluate import (
     report,
     write_predictions,
 )
-from sacd_jax.log import MetricsLog, Stopwatch, Window
+from sacd_jax.runs import model_file, run_folder
+from sacd_jax.runs.log import MetricsLog, Stopwatch, Window
 from sacd_jax.tasks.create import create
+from sacd_jax.training.checkpoints import Checkpoints
 
 EXAMPLE = "python -m sacd_jax.train --config configs/demo.py --workdir runs/demo"
 

@@ -12,9 +12,10 @@ from safetensors.numpy import load_file
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
-from sacd_jax import cache_teacher, log, model_file, models, parallel, train
+from sacd_jax import cache_teacher, models, parallel, train
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.models.encoder import forward
+from sacd_jax.runs import log, model_file
 from sacd_jax.tasks.create import create
 from tests.input_pipeline.fake_nights import fake_dataset
 

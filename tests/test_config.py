@@ -132,7 +132,7 @@ def test_config_files_are_found_in_the_installation(tmp_path, monkeypatch):
 COMMAND = """
 import sys
 from absl import flags
-from input_pipeline.commands import one_line_errors
+from input_pipeline.command_errors import one_line_errors
 from sacd_jax import config
 config.define_flags()
 with one_line_errors():

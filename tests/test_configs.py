@@ -15,10 +15,11 @@ from ml_collections import ConfigDict
 
 from configs import s3ve_baseline, s3ve_distill, s3ve_teacher
 from input_pipeline.errors import UserError
-from sacd_jax import models, objectives, optimizer
+from sacd_jax import models, objectives
 from sacd_jax.config import EncoderConfig, Experiment, RunConfig, resolve
 from sacd_jax.models.encoder import EncoderSpec, output_spec
 from sacd_jax.objectives import DataSpec
+from sacd_jax.tasks import optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 

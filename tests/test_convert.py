@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax import convert, model_file
+from sacd_jax import convert
 from sacd_jax.pretrained import names_eeg
+from sacd_jax.runs import model_file
 from tests.pretrained.test_weights import attnsleep
 from tests.pretrained.torch_files import save, state_dict
 

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from input_pipeline.datasets import DatasetSettings, decode, prepare
-from input_pipeline.datasets.folder import ClipTable
+from input_pipeline.datasets.dataset_files import ClipTable
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
-from sacd_jax import cache_teacher, graph_retrieval, run_folder, train
+from sacd_jax import cache_teacher, graph_retrieval, train
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.graph_retrieval import draw, retrieval
 from sacd_jax.models.structure_graph import StructureGraph
 from sacd_jax.objectives.sacd import Sacd
+from sacd_jax.runs import run_folder
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 
 GRAPH = {

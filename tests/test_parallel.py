@@ -88,7 +88,7 @@ def test_parts_of_a_tree_are_dealt_out_by_rows(run_python):
 import numpy as np
 from jax.sharding import PartitionSpec
 from sacd_jax import parallel
-from sacd_jax.train_state import create
+from sacd_jax.tasks.train_state import create
 import optax
 bank = np.arange(32.0, dtype=np.float32).reshape(16, 2)
 params = {"student": {"w": np.ones(3, np.float32)}}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from input_pipeline.files import only_one
-from sacd_jax import model_file
+from sacd_jax.runs import model_file
 
 TEACHERS = {
     "attnsleep": ("teacher.batch_size=40",),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from input_pipeline.datasets.folder import DatasetInfo
+from input_pipeline.datasets.dataset_files import DatasetInfo
 from input_pipeline.errors import UserError
 from sacd_jax import objectives, sweep
 from sacd_jax.config import as_json

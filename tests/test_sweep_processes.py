@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from input_pipeline.files import only_one
-from sacd_jax import log
+from sacd_jax.runs import log
 from tests.input_pipeline.fake_nights import fake_dataset
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,8 +14,8 @@ import pytest
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
-from sacd_jax import log
 from sacd_jax.evaluate import report
+from sacd_jax.runs import log
 
 TOY = ("--config", "configs/demo.py:miniature")
 

@@ -12,8 +12,9 @@ from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.errors import UserError
 from input_pipeline.source import open_split
 from sacd_jax import config as configs
-from sacd_jax import evaluate, log, model_file, models, objectives, parallel, train
+from sacd_jax import evaluate, models, objectives, parallel, train
 from sacd_jax.config import AugmentConfig, EncoderConfig, ObjectiveConfig
+from sacd_jax.runs import log, model_file
 from tests.input_pipeline.fake_ucf51 import CLASSES, HEIGHT, WIDTH, write_archive, write_videos
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from input_pipeline.datasets import simulated
-from input_pipeline.datasets.decode import DecodedNight, decode_nights
-from input_pipeline.datasets.folder import (
+from input_pipeline.datasets.dataset_files import (
     INFO_FILE,
     SPLITS_FILE,
     ClipTable,
     DatasetInfo,
     table_path,
 )
+from input_pipeline.datasets.decode import DecodedNight, decode_nights
 from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished, whole_folder

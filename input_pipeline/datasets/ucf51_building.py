@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
 from input_pipeline.datasets import jpeg
-from input_pipeline.datasets.folder import ClipTable, DatasetInfo, table_path
+from input_pipeline.datasets.dataset_files import ClipTable, DatasetInfo, table_path
 from input_pipeline.datasets.shards import PlainWriter, Records, in_shards, write_shards
 from input_pipeline.datasets.ucf51 import (
     EMBEDDING,

@@ -18,10 +18,9 @@ import numpy as np
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
-from sacd_jax import models, objectives, optimizer
+from sacd_jax import models, objectives
 from sacd_jax.benchmarks import timing
-from sacd_jax.benchmarks.timing import Timed
-from sacd_jax.benchmarks.training_step import (
+from sacd_jax.benchmarks.timed_step import (
     AUGMENT,
     CLASSES,
     OPTIMIZER,
@@ -31,11 +30,12 @@ from sacd_jax.benchmarks.training_step import (
     first_variables,
     random_batch,
 )
+from sacd_jax.benchmarks.timing import Timed
 from sacd_jax.models.encoder import forward, has_state, output_spec
 from sacd_jax.objectives.objective import DataSpec, Objective
 from sacd_jax.objectives.sacd import KeyEncoder
 from sacd_jax.report.tables import Cell, Table, show
-from sacd_jax.tasks import classify, distill
+from sacd_jax.tasks import classify, distill, optimizer
 
 EXAMPLE = "python -m sacd_jax.benchmark distill --student r2plus1d_18 --method sacd,crd"
 

@@ -13,11 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from input_pipeline.files import write_json
-from sacd_jax import models, optimizer
+from sacd_jax import models
 from sacd_jax.benchmarks import timing
-from sacd_jax.benchmarks.timing import Contestant
-from sacd_jax.benchmarks.torch_child import TorchChild
-from sacd_jax.benchmarks.training_step import (
+from sacd_jax.benchmarks.timed_step import (
     AUGMENT,
     CLASSES,
     OPTIMIZER,
@@ -27,8 +25,10 @@ from sacd_jax.benchmarks.training_step import (
     first_variables,
     random_batch,
 )
+from sacd_jax.benchmarks.timing import Contestant
+from sacd_jax.benchmarks.torch_child import TorchChild
 from sacd_jax.report.tables import show
-from sacd_jax.tasks import classify
+from sacd_jax.tasks import classify, optimizer
 from sacd_jax.tasks.classify import Classify
 
 EXAMPLE = "python -m sacd_jax.benchmark step --model r2plus1d_18,r3d_18 --form matmul,direct"

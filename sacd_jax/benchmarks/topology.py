@@ -25,7 +25,7 @@ from input_pipeline.progress import Progress
 from sacd_jax import parallel
 from sacd_jax.benchmarks import hlo, timing
 from sacd_jax.benchmarks.step import add_step_arguments, make_task
-from sacd_jax.benchmarks.training_step import check_positive, first_variables, random_batch
+from sacd_jax.benchmarks.timed_step import check_positive, first_variables, random_batch
 from sacd_jax.models import conv
 from sacd_jax.report.tables import Cell, Table, show
 from sacd_jax.tasks import classify

@@ -15,10 +15,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from input_pipeline.errors import UserError
-from sacd_jax import memory_bank
-from sacd_jax.memory_bank import MemoryBank
 from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
 from sacd_jax.models.structure_graph import StructureGraph
+from sacd_jax.objectives import memory_bank
 from sacd_jax.objectives.losses import (
     JsdVariant,
     jsd,
@@ -26,6 +25,7 @@ from sacd_jax.objectives.losses import (
     masked_mean,
     squared_distances,
 )
+from sacd_jax.objectives.memory_bank import MemoryBank
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,

@@ -20,10 +20,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from input_pipeline.errors import UserError
 from sacd_jax import models
-from sacd_jax.model_file import Model
 from sacd_jax.pretrained import names, names_eeg
 from sacd_jax.pretrained.pickle_data import printable
 from sacd_jax.pretrained.state_dict import Entry, StateDict, open_state_dict
+from sacd_jax.runs.model_file import Model
 
 _log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 from input_pipeline.datasets.settings import DatasetSettings
 from input_pipeline.errors import UserError
 from sacd_jax import config as configs
-from sacd_jax import run_folder
 from sacd_jax.config import RunConfig
 from sacd_jax.evaluate import predictions_file
+from sacd_jax.runs import run_folder
 
 RUNS = "runs"
 """Folder of the runs within a sweep's."""

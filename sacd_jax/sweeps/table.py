@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from input_pipeline.datasets.folder import DatasetInfo, read_info
+from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.files import whole_file, write_json
 from input_pipeline.stages import STAGES
 from sacd_jax.report import comparison, plain, statistics, tables

@@ -6,13 +6,13 @@ import flax.linen as nn
 import jax
 import optax
 
-from sacd_jax import train_state
-from sacd_jax.augment import augment
 from sacd_jax.config import AugmentConfig
 from sacd_jax.models.encoder import Batch, forward
 from sacd_jax.objectives.losses import cross_entropy
-from sacd_jax.tasks.losses import Terms, metrics_of, own_terms, weighted_sum
-from sacd_jax.train_state import TrainState, Tree
+from sacd_jax.tasks import train_state
+from sacd_jax.tasks.augment import augment
+from sacd_jax.tasks.terms import Terms, metrics_of, own_terms, weighted_sum
+from sacd_jax.tasks.train_state import TrainState, Tree
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,15 @@ import numpy as np
 from input_pipeline.errors import UserError
 from input_pipeline.loader import steps_per_pass, train_batches
 from input_pipeline.source import ClipSource
-from sacd_jax import class_weights, model_file, models, objectives, optimizer, parallel
-from sacd_jax.augment import centred
+from sacd_jax import models, objectives, parallel
 from sacd_jax.config import EncoderConfig, RunConfig, as_json
 from sacd_jax.models.encoder import Batch, has_state, output_spec, spec_of
 from sacd_jax.objectives.objective import DataSpec
-from sacd_jax.tasks import classify, distill
-from sacd_jax.tasks.losses import Terms
-from sacd_jax.train_state import TrainState, Tree
+from sacd_jax.runs import model_file
+from sacd_jax.tasks import class_weights, classify, distill, optimizer
+from sacd_jax.tasks.augment import centred
+from sacd_jax.tasks.terms import Terms
+from sacd_jax.tasks.train_state import TrainState, Tree
 
 
 @dataclass(frozen=True)

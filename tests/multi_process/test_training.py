@@ -13,7 +13,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from input_pipeline.files import only_one
-from sacd_jax import log, parallel
+from sacd_jax import parallel
+from sacd_jax.runs import log
 from tests.input_pipeline.fake_nights import fake_dataset
 from tests.multi_process.together import ROOT, ends, environment, processes, python, wait_for
 

@@ -9,9 +9,9 @@ import pytest
 from jax.test_util import check_grads
 
 from input_pipeline.errors import UserError
-from sacd_jax import memory_bank, objectives
+from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
-from sacd_jax.objectives import DataSpec
+from sacd_jax.objectives import DataSpec, memory_bank
 from sacd_jax.objectives.objective import Keys
 from sacd_jax.objectives.sacd import graph_distances, hinge, pair_loss
 from tests.golden.fill import fill

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import sacd_jax
 from input_pipeline.errors import UserError
-from sacd_jax import model_file, models
+from sacd_jax import models
 from sacd_jax.pretrained import ARCHITECTURES, convert, load, names, names_eeg
 from sacd_jax.pretrained.weights import variable_shapes
+from sacd_jax.runs import model_file
 from tests.golden.fill import fill_state_dict
 from tests.pretrained.torch_files import BFLOAT16, save, state_dict
 

@@ -13,8 +13,9 @@ from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
-from sacd_jax import log, model_file, parallel, train
+from sacd_jax import parallel, train
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
+from sacd_jax.runs import log, model_file
 from sacd_jax.tasks.create import create
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 from tests.objectives.two_layers import OPTIONS

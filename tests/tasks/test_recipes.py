@@ -12,7 +12,7 @@ from sacd_jax.config import AugmentConfig
 from sacd_jax.models.encoder import EncoderOutput, forward
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.tasks import classify
-from sacd_jax.tasks.losses import own_terms
+from sacd_jax.tasks.terms import own_terms
 
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
 LANES, LENGTH, SAMPLES = 2, 3, 3000

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sacd_jax import memory_bank
+from sacd_jax.objectives import memory_bank
 
 
 def rows(numbers):

@@ -13,8 +13,8 @@ from input_pipeline.errors import UserError
 from sacd_jax.benchmarks.timing import Measured
 from sacd_jax.config import AugmentConfig, OptimizerConfig
 from sacd_jax.models.encoder import Batch
-from sacd_jax.tasks.losses import Terms
-from sacd_jax.train_state import TrainState, Tree
+from sacd_jax.tasks.terms import Terms
+from sacd_jax.tasks.train_state import TrainState, Tree
 
 CLASSES = 5
 OPTIMIZER = OptimizerConfig(name="sgd", schedule="constant")

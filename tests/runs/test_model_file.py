@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax.model_file import (
+from sacd_jax.runs.model_file import (
     FILE_NAME,
     Model,
     fill,

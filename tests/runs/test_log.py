@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax import log
-from sacd_jax.log import MetricsLog, Stopwatch, Window
+from sacd_jax.runs import log
+from sacd_jax.runs.log import MetricsLog, Stopwatch, Window
 
 
 def test_lines_come_back_and_are_cut_on_resume(tmp_path):

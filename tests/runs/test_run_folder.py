@@ -7,7 +7,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax.config import EncoderConfig, OptimizerConfig, RunConfig
-from sacd_jax.run_folder import claim, read_config, stop_request
+from sacd_jax.runs.run_folder import claim, read_config, stop_request
 
 RUN = RunConfig(task="classify", student=EncoderConfig("mlp"))
 

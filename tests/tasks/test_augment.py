@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sacd_jax.augment import (
+from sacd_jax.config import AugmentConfig
+from sacd_jax.tasks.augment import (
     augment,
     centre_crop,
     centred,
@@ -17,7 +18,6 @@ from sacd_jax.augment import (
     resampling,
     shrunk_centre,
 )
-from sacd_jax.config import AugmentConfig
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from input_pipeline.errors import UserError
 from sacd_jax import objectives
 from sacd_jax.config import OptimizerConfig
-from sacd_jax.optimizer import for_objective, make, schedule
+from sacd_jax.tasks.optimizer import for_objective, make, schedule
 
 
 def run(config: OptimizerConfig, gradients: list[float], start: float = 1.0) -> list[float]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax.class_weights import class_weights
+from sacd_jax.tasks.class_weights import class_weights
 
 COUNTS = np.array([55878, 5909, 40522, 20237, 12290])
 

@@ -10,7 +10,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
-from sacd_jax.checkpoint import Checkpoints
+from sacd_jax.training.checkpoints import Checkpoints
 
 
 def state(value: float = 0.0):
@@ -94,7 +94,7 @@ def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
 ACROSS_DEVICES = """
 import sys, jax, numpy as np
 from sacd_jax import parallel
-from sacd_jax.checkpoint import Checkpoints
+from sacd_jax.training.checkpoints import Checkpoints
 folder, what = sys.argv[1:]
 mesh = parallel.make_mesh()
 from pathlib import Path
