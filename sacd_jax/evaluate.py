@@ -27,7 +27,7 @@ from sacd_jax import config as configs
 from sacd_jax import metrics, models, parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, EncoderOutput, forward, has_state
-from sacd_jax.report import comparison, plain
+from sacd_jax.report import classification, comparison
 from sacd_jax.runs import model_file, run_folder
 from sacd_jax.tasks.augment import centred
 from sacd_jax.tasks.terms import predictions_of
@@ -244,7 +244,7 @@ def report(workdir: Path) -> Path:
     dataset = workdir / facts["dataset"]
     info = read_info(dataset)
     if info.classes != STAGES:
-        return plain.write(runs, info.classes, info.split_mode, workdir)
+        return classification.write(runs, info.classes, info.split_mode, workdir)
     ceilings = {}
     if facts["nights"]:
         sampling = configs.build(

@@ -8,7 +8,7 @@ from typing import Any
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.files import whole_file, write_json
 from input_pipeline.stages import STAGES
-from sacd_jax.report import comparison, plain, statistics, tables
+from sacd_jax.report import classification, comparison, statistics, tables
 from sacd_jax.report.paper_results import (
     FIGURE_5,
     TABLE_2,
@@ -85,7 +85,7 @@ def write(
         reference=sweep.config.reference or None,
         paper=PAPER[sweep.config.paper],
         title=sweep.config.title or sweep.config.name,
-        columns=tables.DEFAULT_COLUMNS if info.classes == STAGES else plain.COLUMNS,
+        columns=tables.DEFAULT_COLUMNS if info.classes == STAGES else classification.COLUMNS,
         names=info.classes,
         notes=(
             *_about_data(info, everything),
