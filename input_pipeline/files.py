@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from input_pipeline.errors import UserError
+
+TEXT_LIMIT = 64 * 2**20
+"""Bytes of a text file beyond which it is not read: no manifest or hypnogram comes near."""
+
 
 def _beside(path: Path) -> Path:
     # A hidden sibling on the same file system, so that the rename is atomic.
@@ -89,3 +94,33 @@ def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]])
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def read_text(path: str | os.PathLike, what: str, most_bytes: int = TEXT_LIMIT) -> str:
+    """The text of a file in UTF-8, with or without a byte-order mark, line ends as they are.
+
+    Args:
+        what: names the file in an error, such as "night n1: the hypnogram".
+
+    Raises:
+        UserError: no such file, a folder, not to be read, too large, or not in UTF-8.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most_bytes + 1)
+    except FileNotFoundError:
+        raise UserError(f"{what}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{what}: a folder; expected a file") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        why = error.strerror if isinstance(error, OSError) else "no file name"
+        raise UserError(f"{what}: cannot be read ({why})") from None
+    if len(data) > most_bytes:
+        raise UserError(f"{what}: larger than {most_bytes / 2**20:g} MB; expected a text file")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{what}, line {line}: not text in UTF-8; save it with that encoding"
+        ) from None
