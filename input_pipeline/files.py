@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import codecs
 import contextlib
 import csv
 import fcntl
@@ -96,14 +97,18 @@ def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]])
         writer.writerows(rows)
 
 
-def read_text(path: str | os.PathLike, what: str, most_bytes: int = TEXT_LIMIT) -> str:
+def read_text(
+    path: str | os.PathLike, what: str, most_bytes: int = TEXT_LIMIT, any_encoding: bool = False
+) -> str:
     """The text of a file in UTF-8, with or without a byte-order mark, line ends as they are.
 
     Args:
         what: names the file in an error, such as "night n1: the hypnogram".
+        any_encoding: for exports of other programs: UTF-16 is known by its byte-order mark, and
+            what is not UTF-8 is read as Latin-1, in which all bytes mean something.
 
     Raises:
-        UserError: no such file, a folder, not to be read, too large, or not in UTF-8.
+        UserError: no such file, a folder, not to be read, too large, or no text.
     """
     try:
         with open(path, "rb") as file:
@@ -117,9 +122,16 @@ def read_text(path: str | os.PathLike, what: str, most_bytes: int = TEXT_LIMIT) 
         raise UserError(f"{what}: cannot be read ({why})") from None
     if len(data) > most_bytes:
         raise UserError(f"{what}: larger than {most_bytes / 2**20:g} MB; expected a text file")
+    encoding = "utf-8-sig"
+    if any_encoding and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif any_encoding and b"\0" in data:
+        raise UserError(f"{what}: not a text file")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
+        if any_encoding and encoding != "utf-16":
+            return data.decode("latin-1")
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{what}, line {line}: not text in UTF-8; save it with that encoding"

@@ -51,7 +51,17 @@ class Night:
     hypnogram_scheme: str = ""
     """Name of the integer scheme of a hypnogram file that holds numbers
     (`readers.hypnogram.SCHEMES`)."""
+    hypnogram_epoch_s: float | None = None
+    """Seconds that one line of a hypnogram lasts, where the file does not say; None: 30."""
+    scorer: str = ""
+    """Whose stages to take from a hypnogram of several scorers; "consensus" takes the majority."""
+    hypnogram_confirm: str = ""
+    """What the user has looked at and found right, of `CONFIRMATIONS`, with "|" between them."""
 
+
+CONFIRMATIONS = ("lost_stage", "date")
+"""`lost_stage`: annotations that look like scoring but are not understood are no stages. `date`:
+the date of the hypnogram or that of the PSG was made anonymous; the time of day alone counts."""
 
 REQUIRED = ("night_id", "subject_id", "psg")
 """Columns a manifest must have."""
@@ -89,6 +99,13 @@ def _sex(text: str) -> str:
     return value
 
 
+def _confirmations(text: str) -> str:
+    words = [word.strip() for word in text.split("|")] if text else []
+    if not set(words) <= set(CONFIRMATIONS):
+        raise ValueError(f"{' or '.join(CONFIRMATIONS)}, with '|' between them")
+    return "|".join(words)
+
+
 def _clock(text: str) -> datetime | None:
     if not text:
         return None
@@ -118,6 +135,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "sync_offset_s": _number(-86400, 86400, 0.0),
     "sync_drift_ppm": _number(-10000, 10000, 0.0),
     "hypnogram_scheme": str,
+    "hypnogram_epoch_s": _number(0.1, 3600, None),
+    "scorer": str,
+    "hypnogram_confirm": _confirmations,
 }
 
 COLUMNS = tuple(_PARSERS)

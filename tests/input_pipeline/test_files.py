@@ -29,3 +29,16 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name, said):
     with pytest.raises(UserError, match=f"^it.*{said}") as raised:
         read_text(tmp_path / name, "it", most_bytes=2**20 // 1000)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_exports_of_any_program(tmp_path, encoding):
+    (tmp_path / "t").write_bytes("Éveil\r\nN1\n".encode(encoding))
+    assert read_text(tmp_path / "t", "it", any_encoding=True) == "Éveil\r\nN1\n"
+
+
+@pytest.mark.parametrize("raw", [b"a\0b", b"\xff\xfea"])
+def test_what_is_no_text_in_any_encoding(tmp_path, raw):
+    (tmp_path / "t").write_bytes(raw)
+    with pytest.raises(UserError, match="^it.*not (a )?text"):
+        read_text(tmp_path / "t", "it", any_encoding=True)

@@ -42,6 +42,9 @@ def nights(draw, folder=Path()):
         sync_offset_s=number(-86400, 86400),
         sync_drift_ppm=number(-10000, 10000),
         hypnogram_scheme=draw(st.sampled_from(["", "ucddb"])),
+        hypnogram_epoch_s=draw(st.none() | st.floats(0.1, 3600)),
+        scorer=draw(PLAIN),
+        hypnogram_confirm=draw(st.sampled_from(["", "date", "lost_stage|date"])),
     )
 
 
