@@ -6,6 +6,7 @@ there. Paths are relative to the manifest. Clock cells: see `Night`.
 
 import csv
 import difflib
+import io
 import math
 import os
 import re
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import write_csv
+from input_pipeline.files import read_text, write_csv
+from input_pipeline.foreign_text import describe
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,7 @@ def parse_manifest(path: str | os.PathLike) -> tuple[list[Night], list[str]]:
             no rows).
     """
     path = Path(path)
-    try:
-        # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except FileNotFoundError:
-        raise UserError(f"manifest {path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"manifest {path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"manifest {path}: not a CSV text file in UTF-8") from None
+    rows = _cells(path, read_text(path, f"manifest {path}"))
     rows = [(line, cells) for line, cells in rows if any(cells)]
     if not rows:
         raise UserError(f"manifest {path}: empty; expected a header with {', '.join(REQUIRED)}")
@@ -182,7 +174,7 @@ def parse_manifest(path: str | os.PathLike) -> tuple[list[Night], list[str]]:
         night_id = values.get("night_id")
         if night_id in seen:
             wrong.append(
-                f"manifest {path}, line {line}, column night_id: {night_id!r} is also on line "
+                f"manifest {path}, line {line}, column night_id: the same as on line "
                 f"{seen[night_id]}; expected one row a night"
             )
         elif night_id:
@@ -193,16 +185,40 @@ def parse_manifest(path: str | os.PathLike) -> tuple[list[Night], list[str]]:
     return nights, problems
 
 
+def _cells(path: Path, text: str) -> list[tuple[int, list[str]]]:
+    """Line numbers and stripped cells of the rows."""
+    if "\0" in text:
+        raise UserError(f"manifest {path}: not a CSV text file (it holds zero bytes)")
+    # strict: a quote that is not closed would swallow the rest of the file as one cell.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, begin = [], 1
+    try:
+        for row in reader:
+            rows.append((begin, [cell.strip() for cell in row]))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        kind = (
+            "a cell of more than 128 kB"
+            if "limit" in str(error)
+            else "a quote that is not closed, or with text behind it"
+        )
+        raise UserError(f"manifest {path}, line {begin}: {kind}") from None
+    return rows
+
+
 def _check_header(path: Path, header: list[str]) -> None:
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         raise UserError(f"manifest {path}: columns are separated by ';' or tabs, expected commas")
-    for column in header:
+    for position, column in enumerate(header, 1):
         if column not in COLUMNS:
-            near = difflib.get_close_matches(column.lower(), COLUMNS, n=1)
+            near = difflib.get_close_matches(column[:40].lower(), COLUMNS, n=1)
             hint = (
                 f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(COLUMNS)}"
             )
-            raise UserError(f"manifest {path}, line 1: unknown column {column!r}; {hint}")
+            raise UserError(
+                f"manifest {path}, line 1: column {position} has an unknown name, "
+                f"{describe(column)}; {hint}"
+            )
         if header.count(column) > 1:
             raise UserError(f"manifest {path}, line 1: column {column!r} is there twice")
     for column in REQUIRED:
@@ -226,16 +242,25 @@ def _parse_row(
                 raise ValueError("a value")
             values[column] = parse(text)
         except ValueError as error:
-            problems.append(f"{where}, column {column}: found {text!r}, expected {error}")
+            problems.append(f"{where}, column {column}: found {describe(text)}, expected {error}")
     for column in _PATHS:
         text = values.get(column)
         values[column] = path.parent / text if text else None
-        if text and not values[column].is_file():
+        if text and (found := _no_file(values[column])):
             # The path itself is not shown: names of clinical videos carry the patient's id.
             night = values.get("night_id", "?")
-            found = "a folder" if values[column].is_dir() else "no such file"
             problems.append(f"{where}, column {column} (night {night}): {found}; expected a file")
     return values, problems
+
+
+def _no_file(path: Path) -> str | None:
+    """What stands at a path in place of a file."""
+    try:
+        if path.is_file():
+            return None
+        return "a folder" if path.is_dir() else "no such file"
+    except OSError as error:
+        return f"no path that can be opened ({error.strerror})"
 
 
 def read_manifest(path: str | os.PathLike) -> list[Night]:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
+from input_pipeline.foreign_text import values_shown
 from input_pipeline.night import COLUMNS, Night, parse_manifest, read_manifest, write_manifest
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
@@ -73,28 +74,34 @@ def manifest(folder, text, encoding="utf-8"):
         ("night_id,subject_id,psg\n", "no nights"),
         (
             "night_id,subject,psg\nn,s,a.edf\n",
-            "'subject'; did you mean 'subject_id'",
+            r"column 2 has an unknown name, 7 characters .letters.; did you mean 'subject_id'",
         ),
         ("night_id,psg\nn,a.edf\n", "no column 'subject_id'"),
         ("night_id,night_id,psg\nn,s,a.edf\n", "'night_id' is there twice"),
         ("night_id;subject_id;psg\nn;s;a.edf\n", "expected commas"),
         ("night_id,subject_id,psg\nn,s\n", "line 2: 2 cells, expected 3"),
-        ("night_id,subject_id,psg\nn,,a.edf\n", "line 2, column subject_id: found '', expected a"),
-        ("night_id,subject_id,psg\n../n,s,a.edf\n", "line 2, column night_id: found '../n'"),
+        ("night_id,subject_id,psg\nn,,a.edf\n", "line 2, column subject_id: found nothing, expected a"),
+        ("night_id,subject_id,psg\n../n,s,a.edf\n", "line 2, column night_id: found 4 characters"),
         ("night_id,subject_id,psg\nn,s,a.edf\nn,s,a.edf\n", "line 3, column night_id.*line 2"),
         ("night_id,subject_id,psg\nn,s,gone.edf\n", "column psg .night n.: no such file"),
         ("night_id,subject_id,psg\nn,s,.\n", "column psg .night n.: a folder"),
         (
             "night_id,subject_id,psg,ahi\nn,s,a.edf,many\n",
-            "column ahi: found 'many', expected",
+            "column ahi: found 4 characters .letters., expected",
         ),
-        ("night_id,subject_id,psg,ahi\nn,s,a.edf,nan\n", "column ahi: found 'nan'"),
-        ("night_id,subject_id,psg,age\nn,s,a.edf,-3\n", "column age: found '-3'"),
-        ("night_id,subject_id,psg,sex\nn,s,a.edf,1\n", "column sex: found '1'"),
+        ("night_id,subject_id,psg,ahi\nn,s,a.edf,nan\n", "column ahi: found 3 characters"),
+        ("night_id,subject_id,psg,age\nn,s,a.edf,-3\n", "column age: found 2 characters"),
+        ("night_id,subject_id,psg,sex\nn,s,a.edf,1\n", "column sex: found 1 character .digits."),
         ("night_id,subject_id,psg,video_start\nn,s,a.edf,22:15\n", "column video_start"),
         ("night_id,subject_id,psg,video_start\nn,s,a.edf,2024-01-31\n", "column video_start"),
         ("night_id,subject_id,psg,video_start\nn,s,a.edf,2024-01-31T22:15Z\n", "time zone"),
         ("night_id,subject_id,psg,sync_drift_ppm\nn,s,a.edf,1e9\n", "column sync_drift_ppm"),
+        ('night_id,subject_id,psg\nn,s,"a.edf\nm,s,a.edf\n', "line 2: a quote that is not closed"),
+        ('night_id,subject_id,psg\n"n"x,s,a.edf\n', "line 2: a quote"),
+        (f"night_id,subject_id,psg\nn,s,{'x' * 140_000}\n", "line 2: a cell of more than 128 kB"),
+        (f"night_id,subject_id,psg\nn,s,{'x' * 300}.edf\n", "psg .night n.: .*name too long"),
+        (f"night_id,subject_id,psg\nn,s,{'x/' * 4000}.edf\n", "psg .night n.: .*name too long"),
+        ("night_id,subject_id,psg\nn,s,a\0.edf\n", "zero bytes"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(folder, text, message):
@@ -107,7 +114,7 @@ def test_a_missing_manifest_and_one_that_is_no_text(folder):
     with pytest.raises(UserError, match="no such file"):
         read_manifest(folder / "none.csv")
     (folder / "binary.csv").write_bytes(b"\xff\xfe\x00night")
-    with pytest.raises(UserError, match="not a CSV text file"):
+    with pytest.raises(UserError, match="line 1: not text in UTF-8"):
         read_manifest(folder / "binary.csv")
 
 
@@ -125,6 +132,28 @@ def test_a_missing_video_is_not_named(folder):
     with pytest.raises(UserError) as raised:
         read_manifest(manifest(folder, text))
     assert "MUSTERMANN" not in str(raised.value)
+
+
+@pytest.mark.parametrize("column", [*COLUMNS, None])
+def test_no_cell_is_shown_unless_asked_for(folder, column):
+    """A name and a birth date stand in every cell in turn, and in the header."""
+    secret = "Erika Mustermann 7.5.1961"
+    good = {"night_id": "n", "subject_id": "s", "psg": "a.edf"}
+    cells = good | ({column: secret} if column else {})
+    header = [*cells] if column else [*good, secret]
+    rows = [header, list(cells.values()) + ([] if column else ["1"])]
+    path = manifest(folder, "\n".join(",".join(row) for row in rows))
+    try:
+        read_manifest(path)
+    except UserError as error:
+        for part in secret.split():
+            assert part not in str(error)
+        with values_shown(), pytest.raises(UserError) as raised:
+            read_manifest(path)
+        paths = ("video", "psg", "hypnogram")
+        assert (secret in str(raised.value)) == (column not in paths)
+    else:
+        assert column in ("psg_channel", "hypnogram_scheme")
 
 
 def test_spreadsheets_put_a_mark_before_the_header_and_spaces_into_cells(folder):
