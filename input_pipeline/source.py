@@ -11,9 +11,16 @@ from typing import Any
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Int
 
-from input_pipeline.datasets.dataset_files import ClipTable, DatasetInfo, read_info, table_path
+from input_pipeline.datasets.dataset_files import (
+    ClipTable,
+    DatasetInfo,
+    read_info,
+    read_table,
+    rebuild,
+)
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import fingerprint
@@ -92,9 +99,17 @@ def parse_example(record: bytes) -> dict[str, memoryview | int | None]:
 class ClipSource(Sequence[Clip]):
     """The clips of one split by their row; safe to read from several threads."""
 
-    def __init__(self, info: DatasetInfo, split: str, table: ClipTable, records: Any, reader: str):
+    def __init__(
+        self,
+        info: DatasetInfo,
+        split: str,
+        table: ClipTable,
+        records: Any,
+        shards: Sequence[Path],
+        reader: str,
+    ):
         self.info, self.split, self.table = info, split, table
-        self._records, self._reader = records, reader
+        self._records, self._shards, self._reader = records, shards, reader
 
     @property
     def fingerprint(self) -> str:
@@ -106,18 +121,33 @@ class ClipSource(Sequence[Clip]):
         return len(self.table)
 
     def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
-        """`video` and `eeg` are read-only views of the stored record."""
+        """`video` and `eeg` are read-only views of the stored record.
+
+        Raises:
+            UserError: the record is damaged, or is not the clip that the table says.
+        """
         index = range(len(self))[index]
-        record = self._records[index]
-        if self._reader == "tfds":
-            clip = {key: record[key] for key in self.info.inputs if key in record}
-            clip["stage"] = int(record["stage"])
-            if "jpeg" in record:
-                clip["video"] = JpegFrames(memoryview(record["jpeg"]), record["frame_ends"])
-        else:
-            clip = self._views(parse_example(record))
+        try:
+            record = self._records[index]
+            clip = self._of_tfds(record) if self._reader == "tfds" else self._views(record)
+        except (RuntimeError, ValueError, IndexError, KeyError, TypeError):
+            # What the record reader says of a wrong checksum, and the parsing of foreign bytes.
+            raise UserError(self._damage(index, "cannot be read")) from None
+        if clip["stage"] != self.table.stage[index]:
+            raise UserError(self._damage(index, "has another stage than the table"))
         clip["index"] = index
         return clip
+
+    def _damage(self, index: int, what: str) -> str:
+        """The line about a record: which one of which shard, and what to do."""
+        folder, name, record = self._shards[0].parent, "", index
+        for shard in self._shards:
+            count = ArrayRecordReader(str(shard)).num_records()
+            name = shard.name
+            if record < count:
+                break
+            record -= count
+        return f"shard {name}: record {record} is damaged ({what}); {rebuild(folder)}"
 
     @property
     def stored_frames(self) -> Int[np.ndarray, " clips"]:
@@ -126,7 +156,15 @@ class ClipSource(Sequence[Clip]):
             return self.table.frames
         return np.full(len(self), self.info.frames)
 
-    def _views(self, example: dict[str, Any]) -> Clip:
+    def _of_tfds(self, record: dict[str, Any]) -> Clip:
+        clip = {key: record[key] for key in self.info.inputs if key in record}
+        clip["stage"] = int(record["stage"])
+        if "jpeg" in record:
+            clip["video"] = JpegFrames(memoryview(record["jpeg"]), record["frame_ends"])
+        return clip
+
+    def _views(self, record: bytes) -> Clip:
+        example: dict[str, Any] = parse_example(record)
         clip: Clip = {"stage": example["stage"]}
         for key in self.info.inputs:
             if key != "video":
@@ -156,15 +194,11 @@ def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> Cli
     if reader not in ("fast", "tfds"):
         raise UserError(f"reader {reader!r}: expected 'fast' or 'tfds'")
     stored = info.shared_splits.get(split, split)
-    shards = sorted(str(path) for path in folder.glob(f"*-{stored}.array_record-*"))
-    damaged = UserError(
-        f"{folder}: split {split} is damaged; delete the folder and build the dataset again"
-    )
-    if not shards or not table_path(folder, stored).is_file():
-        raise damaged
-    table = ClipTable.read(table_path(folder, stored))
+    shards = sorted(folder.glob(f"*-{stored}.array_record-*"))
+    table = read_table(folder, info, stored)
+    damaged = UserError(f"{folder}: the shards of split {split} are damaged; {rebuild(folder)}")
     try:
-        records: Any = ArrayRecordDataSource(shards)
+        records: Any = ArrayRecordDataSource([str(path) for path in shards])
     except (RuntimeError, ValueError):  # what the record reader says of a cut or foreign file
         raise damaged from None
     if len(records) != len(table):
@@ -173,4 +207,4 @@ def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> Cli
         import tensorflow_datasets as tfds  # slow to import and not needed for the fast reader
 
         records = tfds.builder_from_directory(folder).as_data_source(stored)
-    return ClipSource(info, split, table, records, reader)
+    return ClipSource(info, split, table, records, shards, reader)

@@ -1,20 +1,34 @@
 """What lies in the folder of a built dataset beside the TFDS shards, and how it is read."""
 
 import csv
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from input_pipeline.digests import (
+    check_file,
+    file_digest,
+    read_verified_json,
+    write_verified_json,
+)
 from input_pipeline.errors import UserError
-from input_pipeline.files import write_csv, write_json
+from input_pipeline.files import write_csv
 from input_pipeline.stages import STAGES
 
 INFO_FILE = "dataset.json"
 SPLITS_FILE = "splits.json"
+CARD_FILE = "data_card.json"
+
+
+def rebuild(folder: Path) -> str:
+    """What to do about a damaged data set."""
+    return (
+        f"delete the folder {folder} and build it again "
+        "(`python -m input_pipeline.build`, or the training that built it)"
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +87,7 @@ class ClipTable:
 
     @classmethod
     def read(cls, path: Path) -> "ClipTable":
-        """Reads what `write` wrote."""
+        """Reads what `write` wrote; `read_table` checks first that it is still that."""
         with open(path, newline="") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
@@ -109,6 +123,10 @@ class DatasetInfo:
     """Length of the audio embedding; 0 where there is none (as `samples` and `height`)."""
     shared_splits: dict[str, str] = field(default_factory=dict)
     """Split -> the split whose clips it is made of."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What was asked for (`settings.identity`); empty for `ucf51`."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Name of a file beside the shards -> its digest."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))  # JSON gives a list
@@ -125,8 +143,10 @@ class DatasetInfo:
         return self.frames, self.height, self.width, self.channels
 
     def write(self, folder: Path) -> None:
-        """Writes `dataset.json`."""
-        write_json(folder / INFO_FILE, asdict(self))
+        """Writes `dataset.json`, with the digests of the tables, split and card that are there."""
+        beside = [*folder.glob("*.csv"), folder / SPLITS_FILE, folder / CARD_FILE]
+        files = {path.name: file_digest(path) for path in sorted(beside) if path.exists()}
+        write_verified_json(folder / INFO_FILE, asdict(replace(self, files=files)))
 
 
 def table_path(folder: Path, split: str) -> Path:
@@ -138,16 +158,29 @@ def read_info(folder: Path) -> DatasetInfo:
     """Reads `dataset.json`.
 
     Raises:
-        UserError: there is no finished dataset in `folder`.
+        UserError: there is no finished dataset in `folder`, or the file is damaged.
     """
-    try:
-        return DatasetInfo(**json.loads((folder / INFO_FILE).read_text()))
-    except FileNotFoundError:
+    path = folder / INFO_FILE
+    if not path.is_file():
         raise UserError(
             f"{folder}: no {INFO_FILE}; expected the folder of a built dataset "
             "(see `python -m input_pipeline.build --help`)"
-        ) from None
-    except (json.JSONDecodeError, TypeError) as error:
+        )
+    value = read_verified_json(path, what="dataset description", mend=rebuild(folder))
+    try:
+        return DatasetInfo(**value)
+    except TypeError:
         raise UserError(
-            f"{folder / INFO_FILE}: not a dataset description ({error}); build it again"
+            f"dataset description {path}: of another version; {rebuild(folder)}"
         ) from None
+
+
+def read_table(folder: Path, info: DatasetInfo, split: str) -> ClipTable:
+    """Reads the table of a split that has clips of its own.
+
+    Raises:
+        UserError: it is not the table that was written.
+    """
+    path = table_path(folder, split)
+    check_file(path, info.files.get(path.name), what="table", mend=rebuild(folder))
+    return ClipTable.read(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from input_pipeline.clips import ClipSettings
 from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.errors import UserError
-from input_pipeline.fingerprints import fingerprint
+from input_pipeline.fingerprints import file_fingerprint, fingerprint
 from input_pipeline.night import Night
 from input_pipeline.splits import Splits, SplitSettings
 
@@ -60,15 +60,35 @@ class DatasetSettings:
 
 
 def night_description(night: Night) -> dict[str, Any]:
-    """What a night's clips depend on, without the place of its files: names and sizes stand for
-    them."""
-    description: dict[str, Any] = {}
-    for key, value in vars(night).items():
+    """What a night's clips depend on, without the place of its files: their names and contents
+    (`fingerprints.file_fingerprint`) stand for them."""
+
+    def plain(value: Any) -> Any:
         if isinstance(value, Path):
-            description[key] = [value.name, value.stat().st_size]
-        else:
-            description[key] = value.isoformat() if isinstance(value, datetime) else value
-    return description
+            return [value.name, file_fingerprint(value)]
+        if isinstance(value, tuple):
+            return [plain(each) for each in value]
+        return value.isoformat() if isinstance(value, datetime) else value
+
+    return {key: plain(value) for key, value in vars(night).items()}
+
+
+def identity(settings: DatasetSettings, split: Splits | None) -> dict[str, Any]:
+    """The settings that determine a data set, without places.
+
+    Args:
+        split: what `split_file` holds; None where the split follows from `settings.split`.
+    """
+    simulation = None
+    if settings.simulation is not None:
+        simulation = {"nights": settings.simulation.nights, **settings.simulation.identity()}
+    return {
+        "version": VERSION,
+        "name": settings.name,
+        "clips": asdict(settings.clips),
+        "simulation": simulation,
+        "split": asdict(split or settings.split),
+    }
 
 
 def dataset_fingerprint(
@@ -79,18 +99,7 @@ def dataset_fingerprint(
     Args:
         nights: the nights of the manifest; none for simulated nights, which their settings
             determine.
-        split: what `split_file` holds; None where the split follows from `settings.split`.
+        split: as of `identity`.
     """
-    simulation = None
-    if settings.simulation is not None:
-        simulation = {"nights": settings.simulation.nights, **settings.simulation.identity()}
-    return fingerprint(
-        {
-            "version": VERSION,
-            "name": settings.name,
-            "clips": asdict(settings.clips),
-            "simulation": simulation,
-            "nights": [night_description(night) for night in nights],
-            "split": asdict(split or settings.split),
-        }
-    )
+    described = [night_description(night) for night in nights]
+    return fingerprint({**identity(settings, split), "nights": described})

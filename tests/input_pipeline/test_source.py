@@ -1,6 +1,10 @@
 """The fast reader sees what TFDS sees."""
 
+import itertools
+import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2
 
+from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.errors import UserError
+from input_pipeline.loader import eval_batches, train_batches
+from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split, parse_example
 from input_pipeline.splits import SPLITS
 
@@ -93,23 +100,93 @@ def test_what_is_no_dataset_is_refused(small_dataset, tmp_path):
         open_split(small_dataset, "test", reader="slow")
 
 
+@pytest.fixture
+def copy(small_dataset, tmp_path):
+    """A copy of the data set that a test may damage."""
+    return Path(shutil.copytree(small_dataset, tmp_path / "data"))
+
+
+def shard_of(folder, split):
+    (shard,) = folder.glob(f"*-{split}.array_record-*")
+    return shard
+
+
 @pytest.mark.parametrize("reader", ["fast", "tfds"])
-def test_damage_is_seen_when_a_split_is_opened(small_dataset, tmp_path, reader):
-    folder = tmp_path / "data"
-    shutil.copytree(small_dataset, folder)
-    (shard,) = folder.glob("*-test.array_record-*")
+def test_damage_is_seen_when_a_split_is_opened(copy, reader):
+    shard = shard_of(copy, "test")
     with open(shard, "rb+") as file:
         file.truncate(shard.stat().st_size // 2)
-    with pytest.raises(UserError, match="split test is damaged"):
-        open_split(folder, "test", reader)
-    assert len(open_split(folder, "train", reader)) > 0
+    with pytest.raises(UserError, match="the shards of split test are damaged"):
+        open_split(copy, "test", reader)
+    assert len(open_split(copy, "train", reader)) > 0
     shard.unlink()
-    with pytest.raises(UserError, match="split test is damaged"):
-        open_split(folder, "test", reader)
-    table = folder / "train.csv"
-    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(UserError, match="split train is damaged"):
-        open_split(folder, "train", reader)
-    (folder / "dataset.json").write_text("{}")
-    with pytest.raises(UserError, match="not a dataset description"):
-        open_split(folder, "train", reader)
+    with pytest.raises(UserError, match="the shards of split test are damaged; delete the folder"):
+        open_split(copy, "test", reader)
+
+
+@pytest.mark.parametrize("name", ["train.csv", "dataset.json"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_tables_and_description_are_not_believed_unchecked(copy, name, damage):
+    """As somebody would change them: one subject, AHI and stage for another."""
+    text = (copy / name).read_text()
+    if damage == "gone":
+        (copy / name).unlink()
+    else:
+        changed = re.sub(r"\b(s0\d|subject|10)\b", "s11", text, count=1)
+        assert changed != text
+        (copy / name).write_text(changed if damage == "changed" else text[:-20])
+    with pytest.raises(UserError, match=name) as raised:
+        open_split(copy, "train")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("reader", ["fast", "tfds"])
+def test_a_record_is_compared_with_its_row(copy, reader):
+    """A shard of other nights with as many records stands in place of the right one."""
+    info, table = read_info(copy), open_split(copy, "test").table
+    stage = np.where(np.arange(len(table)) == 3, (table.stage + 2) % 5, table.stage)
+    replace(table, stage=stage).write(copy / "test.csv")
+    info.write(copy)
+    source = open_split(copy, "test", reader)
+    assert source[2]["stage"] == stage[2]
+    with pytest.raises(UserError, match=r"shard s3ve-test\S+: record 3 is damaged .has another"):
+        source[3]
+
+
+def read_all(folder):
+    source = open_split(folder, "test")
+    return [(clip["stage"], bytes(clip["video"]), bytes(clip["eeg"])) for clip in source]
+
+
+def test_a_flipped_bit_in_a_shard_gives_the_right_clips_or_one_line(copy):
+    """Anywhere in the file: some bits are padding, none may change a clip."""
+    shard = shard_of(copy, "test")
+    whole, expected = shard.read_bytes(), read_all(copy)
+    refused = 0
+    places = np.random.default_rng(0).integers(0, 8 * len(whole), 60).tolist()
+    for place in [*places, *range(0, 512, 24), *range(8 * len(whole) - 512, 8 * len(whole), 24)]:
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        shard.write_bytes(damaged)
+        try:
+            assert read_all(copy) == expected
+        except UserError as error:
+            assert "damaged" in str(error) and "input_pipeline.build" in str(error)
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= 40
+
+
+@pytest.mark.parametrize("iterate", [train_batches, eval_batches])
+def test_reading_threads_hand_the_line_on(copy, iterate):
+    shard = shard_of(copy, "test")
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    shard.write_bytes(damaged)
+    more = {"seed": 0} if iterate is train_batches else {}
+    source = open_split(copy, "test")
+    with (
+        iterate(source, batch_size=8, sampling=Sampling(4), to_device=dict, **more) as batches,
+        pytest.raises(UserError, match=r"^shard s3ve-test\S+: record \d+ is damaged .*build"),
+    ):
+        list(itertools.islice(batches, 20))

@@ -3,6 +3,7 @@
 import errno
 import json
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
@@ -123,7 +124,10 @@ def test_the_fingerprint_is_of_contents_and_not_of_places(tmp_path, decoded):
     }
     write_manifest(manifest, [replace(nights[0], sync_offset_s=1.5), *nights[1:]])
     names.add(changed_name(settings))
-    nights[1].psg.write_bytes(b"another recording")
+    # A corrected file of the same size, with the time that it had.
+    times = nights[1].psg.stat().st_atime_ns, nights[1].psg.stat().st_mtime_ns
+    nights[1].psg.write_bytes(b"xy"[: nights[1].psg.stat().st_size - 2] + b"z" * 2)
+    os.utime(nights[1].psg, ns=times)
     names.add(changed_name(settings))
     assert len(names) == 7
 
@@ -188,7 +192,7 @@ def test_nights_decoded_otherwise_are_not_taken(tmp_path, monkeypatch, decoded):
         settings = settings_of(manifest, split_file=tmp_path / "mine.json")
         prepare(settings, tmp_path / "data", jobs=1)
     assert len(decoded) == 12
-    nights[5].psg.write_bytes(b"another recording")
+    nights[5].psg.write_bytes(b"z" * nights[5].psg.stat().st_size)
     settings = settings_of(manifest)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(building, "_write_shards", _interrupt)
