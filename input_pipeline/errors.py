@@ -1,4 +1,7 @@
-"""The error a user can mend."""
+"""The error a user can mend, and the hint it ends in."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -7,3 +10,10 @@ class UserError(Exception):
     Commands print it without a traceback and exit with 1; anything else is a bug and keeps its
     traceback.
     """
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What to write in place of an unknown word: the one most like it, else all that are known."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"

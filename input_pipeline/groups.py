@@ -18,6 +18,12 @@ from input_pipeline.stages import UNKNOWN
 
 Groups = Int[np.ndarray, "groups length"]
 
+BATCH_MODES = ("shuffled", "balanced", "contiguous", "sequences")
+"""How training batches are made up: clips with a known stage in any order; the same, with clips of
+rare stages repeated until all stages are equally frequent; shuffled groups of neighbouring clips of
+one night (the paper's "temporal correlation"); pieces of nights in order, for networks with a
+state."""
+
 
 def labelled_clips(table: ClipTable) -> Groups:
     """Every clip with a known stage, alone."""

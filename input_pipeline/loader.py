@@ -23,6 +23,7 @@ from jaxtyping import Int
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
 from input_pipeline.groups import (
+    BATCH_MODES,
     Groups,
     SequenceSchedule,
     balanced,
@@ -38,11 +39,6 @@ ToDevice = Callable[[Batch], Any]
 
 INPUTS = ("video", "eeg")
 """Keys that a batch of recorded nights holds unless others are asked for."""
-
-BATCH_MODES = ("shuffled", "balanced", "contiguous", "sequences")
-"""How training batches are made up: clips of known stage in any order; so, with clips of rare
-stages repeated until all stages are as frequent; shuffled groups of neighbouring clips of one night
-(the paper's "temporal correlation"); pieces of nights in their order, for networks with a state."""
 
 _ON_DEVICE = 2  # batches held ready on the device
 

@@ -5,7 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from input_pipeline.command_errors import one_line_errors
-from input_pipeline.simulation import SimulationSettings, simulate_nights
+from input_pipeline.simulation import SimulationSettings
+from input_pipeline.simulation.nights import simulate_nights
 
 _HELP = {
     "nights": "number of nights, each of another sleeper",

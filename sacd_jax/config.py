@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from input_pipeline.datasets.settings import DatasetSettings
 from input_pipeline.errors import UserError
-from input_pipeline.loader import BATCH_MODES
+from input_pipeline.groups import BATCH_MODES
 from input_pipeline.sampling import Sampling
 from input_pipeline.simulation.settings import SimulationSettings
 
@@ -91,7 +91,7 @@ class RunConfig:
 
     `teacher_cache` runs the frozen teacher over the split once and reads what it said from then on
     (`sacd_jax.cache_teacher`); `teacher_trainable` trains the teacher with the student.
-    `batch_mode` is one of `input_pipeline.loader.BATCH_MODES`; `group_size` counts the clips of a
+    `batch_mode` is one of `input_pipeline.groups.BATCH_MODES`; `group_size` counts the clips of a
     group in `contiguous` batches, of a sequence in `sequences`. A student with the option
     `domains` set to "subjects" has a domain for each training subject.
     """

@@ -50,6 +50,11 @@ def imported(file: Path) -> set[str]:
     return found
 
 
+def test_the_schema_of_configs_loads_no_library_of_the_data_or_the_training(run_python) -> None:
+    found = run_python("import sys, sacd_jax.config; print(*sys.modules)").stdout.split()
+    assert set(found) & {"grain", "orbax", "scipy", "jax", "tensorflow_datasets"} == set()
+
+
 @pytest.mark.parametrize("package", ["sacd_jax", "input_pipeline", "configs"])
 def test_no_module_imports_what_its_room_may_not(package: str) -> None:
     forbidden = {"tensorflow", "torch", "pickle"}

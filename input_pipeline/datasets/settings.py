@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from input_pipeline.clips import ClipSettings
 from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import file_fingerprint, fingerprint
 from input_pipeline.night import Night
+from input_pipeline.simulation.settings import SimulationSettings
 from input_pipeline.splits import Splits, SplitSettings
-
-if TYPE_CHECKING:  # a hospital's data need no simulator
-    from input_pipeline.simulation import SimulationSettings
 
 NAMES = ("s3ve", "simulated", "ucf51")
 VERSION = "1.0.0"
@@ -32,7 +30,7 @@ class DatasetSettings:
     name: str
     manifest: Path | None = None
     """For `s3ve`."""
-    simulation: "SimulationSettings | None" = None
+    simulation: SimulationSettings | None = None
     """For `simulated`."""
     clips: ClipSettings = field(default_factory=ClipSettings)
     split: SplitSettings = field(default_factory=SplitSettings)

@@ -15,6 +15,6 @@ def nights_folder(settings: DatasetSettings, root: Path) -> Path:
 
 def simulated_nights(settings: DatasetSettings, root: Path, jobs: int | None = None) -> list[Night]:
     """Simulates the nights that are not there yet."""
-    from input_pipeline.simulation import simulate_nights
+    from input_pipeline.simulation.nights import simulate_nights
 
     return simulate_nights(settings.simulation, nights_folder(settings, root), jobs)

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from input_pipeline.simulation import SimulationSettings, simulate_nights
+from input_pipeline.simulation import SimulationSettings
 from input_pipeline.simulation.night_writer import truth_path
+from input_pipeline.simulation.nights import simulate_nights
 
 
 @pytest.fixture(scope="session")

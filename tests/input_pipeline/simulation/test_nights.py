@@ -16,7 +16,8 @@ from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.errors import UserError
 from input_pipeline.night import read_manifest
 from input_pipeline.readers.edf import read_signal
-from input_pipeline.simulation import SimulationSettings, simulate_nights
+from input_pipeline.simulation import SimulationSettings
+from input_pipeline.simulation.nights import simulate_nights
 from input_pipeline.simulation.psg import simulate_psg
 from input_pipeline.simulation.recording import hidden_signals, plan
 from input_pipeline.simulation.settings import stream
