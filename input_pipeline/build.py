@@ -9,7 +9,7 @@ from input_pipeline.datasets import DatasetSettings, prepare
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.datasets.settings import NAMES
 from input_pipeline.datasets.ucf51 import Ucf51Settings
-from input_pipeline.splits import MODES, SPLITS, SplitSettings
+from input_pipeline.splits import AHI_GROUPINGS, MODES, SPLITS, SplitSettings
 
 _EXAMPLES = """examples:
   python -m input_pipeline.build --dataset s3ve --manifest nights.csv --out data
@@ -59,7 +59,16 @@ def _parser() -> argparse.ArgumentParser:
         "--split-mode",
         choices=MODES,
         default=split.mode,
-        help="paper_val validates on clips of training subjects: a leak, named in every table",
+        help="paper_val validates on clips of training subjects: a leak, named in every table; "
+        "leave_one_subject_out tests on the subject of --fold",
+    )
+    add("--fold", type=int, default=split.fold, help="leave_one_subject_out: number of the subject")
+    add(
+        "--ahi-groups",
+        type=int,
+        choices=tuple(AHI_GROUPINGS),
+        default=split.ahi_groups,
+        help="groups by AHI that are split each by itself (%(default)s); fewer for small cohorts",
     )
     add("--split-seed", type=int, default=split.seed, help="another seed, other test subjects")
     add(
@@ -99,6 +108,8 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         mode=arguments.split_mode,
         test_fraction=arguments.test_fraction,
         validation_fraction=arguments.validation_fraction,
+        ahi_groups=arguments.ahi_groups,
+        fold=arguments.fold,
     )
     chosen = {
         "nights": arguments.nights,

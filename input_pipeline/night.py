@@ -72,8 +72,13 @@ _PATHS = ("video", "psg", "hypnogram")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # safe as a file name and as a key
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be a `night_id` or a `subject_id`."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
+    if not is_name(text):
         raise ValueError("1 to 80 letters, digits, '.', '_' or '-'")
     return text
 

@@ -88,7 +88,7 @@ def _build(
     remove_unfinished(store)
     if settings.simulated:
         nights = _sorted(simulated.simulated_nights(settings, root, jobs))
-    split = split or make_splits(nights, **vars(settings.split))
+    split = split or make_splits(nights, settings.split)
     for note in split.notes:
         print(f"split: {note}", file=sys.stderr, flush=True)
     decoded, problems = decode_nights(nights, settings.clips, store, jobs)

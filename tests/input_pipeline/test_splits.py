@@ -14,9 +14,11 @@ from input_pipeline.splits import (
     SPLITS,
     Splits,
     SplitSettings,
-    make_splits,
     read_splits,
     write_splits,
+)
+from input_pipeline.splits import (
+    make_splits as split_by,
 )
 
 AHI_OF_GROUP = {"normal": 4.9, "mild": 5.0, "moderate": 30.0, "severe": 30.1}
@@ -31,6 +33,10 @@ def nights_of(**sizes: int) -> list[Night]:
         for group, size in sizes.items()
         for i in range(size)
     ]
+
+
+def make_splits(nights: list[Night], **settings) -> Splits:
+    return split_by(nights, SplitSettings(**settings))
 
 
 def sizes_of(subjects: tuple[str, ...]) -> dict[str, int]:
@@ -61,7 +67,8 @@ def test_the_demos_24_subjects_give_2_of_each_group_to_test():
 )
 def test_every_subject_once_and_every_group_of_three_everywhere(sizes, seed, fractions):
     nights = nights_of(**dict(zip(AHI_OF_GROUP, sizes, strict=True)))
-    splits = make_splits(nights, seed, "subject", *fractions)
+    test, validation = fractions
+    splits = make_splits(nights, seed=seed, test_fraction=test, validation_fraction=validation)
     everybody = [*splits.train, *splits.validation, *splits.test]
     assert sorted(everybody) == sorted(night.subject_id for night in nights)
     for group, size in zip(AHI_OF_GROUP, sizes, strict=True):
@@ -97,12 +104,55 @@ def test_subjects_without_ahi_are_a_group_and_are_spoken_of():
     assert any("without an AHI" in note for note in splits.notes)
 
 
+WAYS = ("ahi_groups 2", "ahi_groups 1", "mode paper_val", "mode leave_one_subject_out")
+
+
 @pytest.mark.parametrize(
-    "sizes", [{"normal": 2}, {"normal": 1, "mild": 1}, {"normal": 2, "mild": 2}]
+    ("sizes", "works"),
+    [
+        ({"normal": 2, "mild": 2, "moderate": 2, "severe": 2}, WAYS),
+        ({"normal": 2, "moderate": 2}, WAYS[1:]),
+        ({"normal": 1, "mild": 1, "severe": 1}, (WAYS[1], WAYS[3])),
+        ({"normal": 2}, (WAYS[2],)),
+        ({"normal": 1}, ()),
+    ],
 )
-def test_an_empty_part_is_refused(sizes):
-    with pytest.raises(UserError, match="no subject is left for"):
-        make_splits(nights_of(**sizes), seed=0)
+def test_an_empty_part_is_refused_with_what_works_instead(sizes, works):
+    nights = nights_of(**sizes)
+    with pytest.raises(UserError, match="no subject is left for") as raised:
+        make_splits(nights, seed=0)
+    assert tuple(way for way in WAYS if way in str(raised.value)) == works
+    for way in works:
+        key, value = way.split()
+        make_splits(nights, seed=0, **{key: int(value) if value.isdecimal() else value})
+
+
+def test_fewer_groups_hold_the_same_subjects():
+    nights = nights_of(normal=2, mild=3, moderate=2, severe=2, unknown=1)
+    assert list(make_splits(nights, ahi_groups=2).groups) == [
+        *("normal+mild", "moderate+severe", "unknown")
+    ]
+    splits = make_splits(nights, ahi_groups=1)
+    assert {name: len(members) for name, members in splits.groups.items()} == {"all": 10}
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (6, 2, 2)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 5), min_size=4, max_size=4).filter(lambda sizes: sum(sizes) > 2),
+    seed=st.integers(0, 99),
+    fraction=st.floats(0.01, 0.99),
+)
+def test_leaving_one_out_tests_everybody_once(sizes, seed, fraction):
+    nights = nights_of(**dict(zip(AHI_OF_GROUP, sizes, strict=True)))
+    everybody = sorted(night.subject_id for night in nights)
+    common = {"seed": seed, "mode": "leave_one_subject_out", "validation_fraction": fraction}
+    folds = [make_splits(nights, fold=fold, **common) for fold in range(len(everybody))]
+    assert [fold.test for fold in folds] == [(subject,) for subject in everybody]
+    for fold in folds:
+        assert fold.train and fold.validation
+        assert sorted([*fold.train, *fold.validation, *fold.test]) == everybody
+    with pytest.raises(UserError, match=f"fold {len(everybody)}: expected 0 to"):
+        make_splits(nights, fold=len(everybody), **common)
 
 
 def test_a_subject_in_two_parts_is_refused(tmp_path):
@@ -113,6 +163,7 @@ def test_a_subject_in_two_parts_is_refused(tmp_path):
     assert read_splits(tmp_path / "splits.json") == splits
     value = json.loads((tmp_path / "splits.json").read_text())
     value["validation"] = value["train"]
+    del value["digest"]  # as somebody does who changes it on purpose
     (tmp_path / "splits.json").write_text(json.dumps(value))
     with pytest.raises(UserError, match="leak"):
         read_splits(tmp_path / "splits.json")
@@ -131,24 +182,56 @@ def test_paper_val_leaks_clips_of_training_subjects_only_when_named():
         assert subject_wise.part_of(subject_wise.train[0], "night", index) == "train"
 
 
+GOOD = {"settings": {}, "train": ["a"], "validation": ["b"], "test": ["c"]}
+
+
 @pytest.mark.parametrize(
-    ("text", "match"),
+    ("content", "match"),
     [
-        ("{", "not a split"),
-        ("[]", "not a split"),
-        ('{"train": []}', "not a split"),
+        ("{", "not a JSON object"),
+        ([], "not a JSON object"),
         (None, "no such file"),
+        ('{"train": ["M\xfcller"]}'.encode("latin-1"), "line 1: not text in UTF-8"),
+        ({"train": []}, "no key 'settings'"),
+        (GOOD | {"train": {"a": 1}}, "train is no list"),
+        (GOOD | {"train": [["a"]]}, "train, entry 0"),
+        (GOOD | {"train": ["x", "Erika Mustermann"]}, r"train, entry 1: no subject_id .16 char"),
+        (GOOD | {"groups": []}, "must be objects"),
+        (GOOD | {"Erika": 1}, "unknown keys"),
+        (GOOD | {"settings": {"Erika": 1}}, "unknown settings"),
+        (GOOD | {"settings": {"mode": "Erika"}}, "split.mode: expected subject or"),
+        (GOOD | {"settings": {"test_fraction": "Erika"}}, "of another type"),
     ],
 )
-def test_a_bad_split_file_says_so(tmp_path, text, match):
-    if text is not None:
-        (tmp_path / "splits.json").write_text(text)
-    with pytest.raises(UserError, match=match):
+def test_a_bad_split_file_says_so_and_shows_no_name(tmp_path, content, match):
+    path = tmp_path / "splits.json"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(UserError, match=match) as raised:
+        read_splits(path)
+    assert "Erika" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_split_that_was_changed_after_writing_is_refused(tmp_path):
+    write_splits(tmp_path / "splits.json", make_splits(nights_of(normal=5), seed=0))
+    text = (tmp_path / "splits.json").read_text()
+    (tmp_path / "splits.json").write_text(text.replace("normal-3", "normal-9"))
+    with pytest.raises(UserError, match=r"split file .* was changed .*without a digest"):
         read_splits(tmp_path / "splits.json")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mode": "random"}, {"test_fraction": 1.0}, {"validation_fraction": 0}]
+    "wrong",
+    [
+        {"mode": "random"},
+        {"test_fraction": 1.0},
+        {"validation_fraction": 0},
+        {"ahi_groups": 3},
+        {"fold": -1, "mode": "leave_one_subject_out"},
+        {"fold": 1},
+    ],
 )
 def test_bad_settings_are_refused(wrong):
     with pytest.raises(UserError, match="expected"):
