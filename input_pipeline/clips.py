@@ -87,7 +87,7 @@ class Clips(Iterator[dict[str, Any]]):
         night, settings = self.night, self.settings
         if night.video is None:
             raise UserError(f"night {night.night_id}: the manifest names no video; clips need one")
-        signal = read_signal(night.psg, night.psg_channel, name=night.night_id)
+        signal = read_signal(night.psg, night.psg_channel, name=night.night_id, unit=night.psg_unit)
         self.notes += signal.notes
         signal = resample(signal, settings.eeg_rate, name=night.night_id)
         hypnogram = read_hypnogram(night)

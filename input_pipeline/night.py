@@ -38,7 +38,8 @@ class Night:
     subject_id: str
     video: Path | None
     """None: a night without video, good for an EEG teacher alone."""
-    psg: Path
+    psg: Path | tuple[Path, ...]
+    """One file, or those of a recording in pieces; the time between them is a gap."""
     hypnogram: Path | None = None
     """None: the stages are annotations in the PSG."""
     psg_channel: str = ""
@@ -59,16 +60,27 @@ class Night:
     """Whose stages to take from a hypnogram of several scorers; "consensus" takes the majority."""
     hypnogram_confirm: str = ""
     """What the user has looked at and found right, of `CONFIRMATIONS`, with "|" between them."""
+    psg_unit: str = ""
+    """What the EEG's numbers are in, of `PSG_UNITS`, whatever the PSG's header says; or ""."""
+
+    @property
+    def psg_files(self) -> tuple[Path, ...]:
+        """The files of the PSG, as they are listed."""
+        return (self.psg,) if isinstance(self.psg, Path) else self.psg
 
 
 CONFIRMATIONS = ("lost_stage", "date")
 """`lost_stage`: annotations that look like scoring but are not understood are no stages. `date`:
 the date of the hypnogram or that of the PSG was made anonymous; the time of day alone counts."""
 
+PSG_UNITS = ("nV", "uV", "mV", "V")
+
 REQUIRED = ("night_id", "subject_id", "psg")
 """Columns a manifest must have."""
 
 _PATHS = ("video", "psg", "hypnogram")
+_IN_PIECES = ("psg",)
+"""Columns that may name several files, with "|" between them."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # safe as a file name and as a key
 
 
@@ -113,6 +125,12 @@ def _confirmations(text: str) -> str:
     return "|".join(words)
 
 
+def _unit(text: str) -> str:
+    if text not in ("", *PSG_UNITS):
+        raise ValueError(f"{', '.join(PSG_UNITS)} or nothing")
+    return text
+
+
 def _clock(text: str) -> datetime | None:
     if not text:
         return None
@@ -145,6 +163,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "hypnogram_epoch_s": _number(0.1, 3600, None),
     "scorer": str,
     "hypnogram_confirm": _confirmations,
+    "psg_unit": _unit,
 }
 
 COLUMNS = tuple(_PARSERS)
@@ -249,12 +268,18 @@ def _parse_row(
         except ValueError as error:
             problems.append(f"{where}, column {column}: found {describe(text)}, expected {error}")
     for column in _PATHS:
-        text = values.get(column)
-        values[column] = path.parent / text if text else None
-        if text and (found := _no_file(values[column])):
-            # The path itself is not shown: names of clinical videos carry the patient's id.
-            night = values.get("night_id", "?")
-            problems.append(f"{where}, column {column} (night {night}): {found}; expected a file")
+        text = values.get(column) or ""
+        pieces = text.split("|") if column in _IN_PIECES else [text]
+        files = [path.parent / piece.strip() for piece in pieces if piece.strip()]
+        values[column] = tuple(files) if len(files) > 1 else files[0] if files else None
+        for number, file in enumerate(files, 1):
+            if found := _no_file(file):
+                # The path itself is not shown: names of clinical videos carry the patient's id.
+                night = values.get("night_id", "?")
+                which = f", file {number}" if len(files) > 1 else ""
+                problems.append(
+                    f"{where}, column {column}{which} (night {night}): {found}; expected a file"
+                )
     return values, problems
 
 
@@ -296,6 +321,8 @@ def write_manifest(path: str | os.PathLike, nights: list[Night]) -> None:
             absolute = value.resolve()
             below = absolute.is_relative_to(folder)
             return absolute.relative_to(folder).as_posix() if below else str(absolute)
+        if isinstance(value, tuple):
+            return "|".join(map(cell, value))
         return value.isoformat() if isinstance(value, datetime) else str(value)
 
     rows = [[cell(getattr(night, column)) for column in COLUMNS] for night in nights]

@@ -1,57 +1,35 @@
-"""EEG of a PSG file (EDF, EDF+, BDF, BDF+) in microvolt, with its gaps where they were.
+"""EEG and annotations of a PSG (EDF, EDF+, BDF, BDF+; one file or several), on one clock.
 
-MNE reads the samples; `edf_records` knows when each record began, so that a pause of the recorder
-becomes NaN and never shifts what follows it.
+Every record is placed where it says that it began, so that a pause of the recorder, or the time
+between two files, becomes NaN and never shifts what follows it.
 """
 
 import itertools
-import re
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64
 
 from input_pipeline.errors import UserError
-from input_pipeline.readers.edf_records import (
-    ANNOTATION_LABELS,
-    MAX_SECONDS,
-    Annotations,
-    Header,
-    read_annotations,
-    read_header,
-    record_onsets,
-)
+from input_pipeline.readers import edf_records
+from input_pipeline.readers.edf_header import MAX_SECONDS, Header, read_header
+from input_pipeline.readers.edf_records import Annotations, read_samples, record_times
+from input_pipeline.readers.montage import choose, shown
+from input_pipeline.readers.units import microvolts, signal_scale, size_note
 
-__all__ = ["Annotations", "Signal", "read_annotations", "read_signal", "resample"]
+__all__ = ["Annotations", "Signal", "first_sample", "read_annotations", "read_signal", "resample"]
 
-DEFAULT_CHANNELS = (
-    "C4-M1",
-    "C3-M2",
-    "C4-M2",
-    "C3-M1",
-    "F4-M1",
-    "F3-M2",
-    "O2-M1",
-    "O1-M2",
-    "FPZ-CZ",
-    "PZ-OZ",
-)
-"""Tried in this order when a night names no channel: AASM derivations, then those of Sleep-EDF."""
+MAX_RATE = 100_000.0
+"""Samples a second; beyond it a header is damaged."""
+MAX_SAMPLES = 1 << 28
+"""Of one channel, pauses included: 1 GB in memory, a day at 3 kHz."""
 
-_MICROVOLTS = {
-    "nv": 1e-3,
-    "uv": 1.0,
-    "mv": 1e3,
-    "v": 1e6,
-}  # DREAMS writes UV and MV: case means nothing here
-_MNE_SCALE = {
-    "uV": 1e-6,
-    "mV": 1e-3,
-}  # units MNE turns into volts; it leaves all others as they are
+_MAX_STRETCH, _FREE_SAMPLES = 100, 10_000_000
+# A file may grow by its pauses to so many times its samples, and by so many samples anyway.
 _SLACK_SAMPLES = 2
 """Records that begin this much off their place are jitter of the recorder's clock, not a gap."""
 
@@ -69,178 +47,202 @@ class Signal:
     gaps: tuple[tuple[float, float], ...]
     """(begin, end) of each pause, in seconds after `start`."""
     channel: str
-    """Label(s) the samples were read from."""
+    """Label(s) the samples were read from, as messages may show them."""
     notes: tuple[str, ...] = ()
     """What was odd in the file but could be mended, one line each."""
+    date_known: bool = True
+    """False where the date of `start` is a stand-in, such as 1 January 1985."""
 
     @property
     def seconds(self) -> float:
         return len(self.samples) / self.rate
 
 
-def read_signal(path: Path, channel: str = "", *, name: str) -> Signal:
-    """Reads one EEG channel of an EDF or BDF file.
+def read_signal(
+    psg: Path | Sequence[Path],
+    channel: str = "",
+    *,
+    name: str,
+    unit: str = "",
+    any_unit: bool = False,
+) -> Signal:
+    """Reads one EEG channel of a PSG.
 
     Args:
+        psg: an EDF or BDF file, or several of one night, whose pieces are put on one clock.
         channel: label as in the file, or another name of the same derivation (C3-A2 = C3-M2 = "EEG
             C3-A2"), or several separated by "|", of which the first that is there is read; empty:
-            `DEFAULT_CHANNELS`. Where C3 and A2 are recorded apart, C3-A2 is their difference. Of
-            channels with the same label, "LABEL-0", "LABEL-1" … are the first, the second …
+            `montage.DEFAULT_CHANNELS`. Where C3 and A2 are recorded apart, C3-A2 is their
+            difference. Of channels with the same label, "LABEL-0", "LABEL-1" … are the first, the
+            second …
         name: what errors call the recording (a night_id).
+        unit: what the numbers of the channel are in whatever the header says (a key of
+            `units.UNITS`); empty: believe the header.
+        any_unit: take a channel that is no voltage as well (an effort belt), in the file's unit.
 
     Raises:
         UserError: one line; if the channel is not there it lists those that are.
     """
+    paths = [psg] if isinstance(psg, Path) else list(psg)
+    if len(paths) == 1:
+        signal, _ = _read_file(paths[0], channel, unit, any_unit, name)
+    else:
+        names = [_part(name, k) for k in range(len(paths))]
+        read = [
+            _read_file(path, channel, unit, any_unit, part)
+            for path, part in zip(paths, names, strict=True)
+        ]
+        signal = _join(read, name)
+    if not any_unit and (note := size_note(signal.samples)):
+        signal = replace(signal, notes=(*signal.notes, f"{signal.channel} has {note}"))
+    return signal
+
+
+def first_sample(psg: Path | Sequence[Path], *, name: str) -> datetime:
+    """Clock time of the first sample of a PSG, to fractions of a second.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if isinstance(psg, Path):
+        return edf_records.first_sample(psg, name=name)
+    starts = [edf_records.first_sample(path, name=_part(name, k)) for k, path in enumerate(psg)]
+    known = all(read_header(path, name=name).date_known for path in psg)
+    return _clock_order(starts, known)[0][1]
+
+
+def read_annotations(psg: Path | Sequence[Path], *, name: str) -> Annotations:
+    """Reads all annotations of a PSG; onsets count from its first sample.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if isinstance(psg, Path):
+        return edf_records.read_annotations(psg, name=name)
+    parts = [edf_records.read_annotations(path, name=_part(name, k)) for k, path in enumerate(psg)]
+    order = _clock_order([part.start for part in parts], all(part.date_known for part in parts))
+    start = order[0][1]
+    onset = np.concatenate([parts[k].onset_s + (at - start).total_seconds() for k, at in order])
+    by_onset = np.argsort(onset, kind="stable")
+    texts = [text for k, _ in order for text in parts[k].text]
+    return Annotations(
+        start=start,
+        onset_s=onset[by_onset],
+        duration_s=np.concatenate([parts[k].duration_s for k, _ in order])[by_onset],
+        text=tuple(texts[i] for i in by_onset),
+        date_known=all(part.date_known for part in parts),
+        notes=tuple(f"PSG file {k + 1}: {note}" for k, _ in order for note in parts[k].notes),
+    )
+
+
+def _part(name: str, number: int) -> str:
+    return f"{name}, PSG file {number + 1}"
+
+
+def _clock_order(starts: Sequence[datetime], dates_known: bool) -> list[tuple[int, datetime]]:
+    """(number, start) of the files of a night, in the order of time.
+
+    Without dates they follow each other as they are listed, and a start that is earlier than the
+    one before is on the next day.
+    """
+    if dates_known:
+        return sorted(enumerate(starts), key=lambda numbered: numbered[1])
+    order: list[tuple[int, datetime]] = []
+    for number, start in enumerate(starts):
+        if order:
+            before = order[-1][1]
+            start = datetime.combine(before.date(), start.time())
+            start += timedelta(days=start < before)
+        order.append((number, start))
+    return order
+
+
+def _read_file(
+    path: Path, channel: str, unit: str, any_unit: bool, name: str
+) -> tuple[Signal, tuple[str, ...]]:
+    """The channel of one file, and the derivation that it is."""
     header = read_header(path, name=name)
     if header.record_seconds <= 0:
         raise UserError(f"night {name}: the PSG file holds no signals (its records last 0 s)")
-    plus, minus = _choose(header, channel)
-    samples = _read(header, plus)
-    if minus is not None:
-        if header.signals[plus].samples != header.signals[minus].samples:
+    labels = [None if signal.annotations else signal.label for signal in header.signals]
+    choice = choose(labels, channel, name=name)
+    names = [shown(labels[i] or "", i) for i in (choice.plus, choice.minus) if i is not None]
+    samples = _microvolts(header, choice.plus, unit, any_unit, names[0])
+    if choice.minus is not None:
+        if header.signals[choice.plus].samples != header.signals[choice.minus].samples:
             raise UserError(
-                f"night {name}: {header.signals[plus].label} and {header.signals[minus].label} "
-                "have different sampling rates; name a channel that is recorded against its "
-                "reference"
+                f"night {name}: {names[0]} and {names[1]} have different sampling rates; name a "
+                "channel that is recorded against its reference"
             )
-        samples -= _read(header, minus)
-    rate = header.signals[plus].samples / header.record_seconds
-    onsets = record_onsets(header)
-    first = 0.0 if onsets is None else float(onsets[0])
-    notes = list(header.notes)
+        samples -= _microvolts(header, choice.minus, unit, any_unit, names[1])
+    rate = header.signals[choice.plus].samples / header.record_seconds
+    times = record_times(header)
+    notes = [*header.notes, *times.notes]
+    if choice.note:
+        notes.append(choice.note)
     gaps: tuple[tuple[float, float], ...] = ()
-    if onsets is not None:
-        samples, gaps = _place(
-            header, samples, np.rint((onsets - first) * rate).astype(np.int64), rate, notes
-        )
-    labels = [header.signals[i].label for i in (plus, minus) if i is not None]
-    return Signal(
+    if times.onset_s is not None:
+        samples, gaps = _place(header, samples, times.onset_s - times.first_s, rate, notes)
+    signal = Signal(
         samples=samples,
         rate=rate,
-        start=header.start + timedelta(seconds=first),
+        start=header.start + timedelta(seconds=times.first_s),
         gaps=gaps,
-        channel=" - ".join(labels),
+        channel=" - ".join(names),
         notes=tuple(notes),
+        date_known=header.date_known,
     )
+    return signal, choice.derivation
 
 
-def _derivation(label: str) -> str:
-    """The name of a derivation without the habits of its writer: "EEG C3-A2" and "c3:m2" are both
-    C3-M2."""
-    text = re.sub(r"^EEG[\s_:.-]+", "", label.strip().upper())
-    text = re.sub(r"\s*[-:/]\s*", "-", text)
-    return re.sub(
-        r"(?<![A-Z0-9])A([12])(?![0-9])", r"M\1", text
-    )  # A1, A2: mastoids in the older notation
-
-
-def _choose(header: Header, channel: str) -> tuple[int, int | None]:
-    """Positions of the signal to read and of its reference, if that is recorded apart."""
-    labels = [signal.label for signal in header.signals]
-    wanted = [part.strip() for part in channel.split("|") if part.strip()] or list(DEFAULT_CHANNELS)
-    derivations = [None if label in ANNOTATION_LABELS else _derivation(label) for label in labels]
-    unique = _unique(labels)
-    for want in wanted:
-        exact = [i for i, label in enumerate(labels) if label == want]
-        exact = exact or [i for i, label in enumerate(unique) if label == want]
-        found = exact or [i for i, label in enumerate(derivations) if label == _derivation(want)]
-        if len(found) > 1:
-            names = " or ".join(repr(unique[i]) for i in found)
-            raise UserError(
-                f"night {header.name}: channel {want!r} is there {len(found)} times; name {names}"
-            )
-        if found:
-            return found[0], None
-        parts = _derivation(want).split("-")
-        if len(parts) == 2 and all(derivations.count(part) == 1 for part in parts):
-            return derivations.index(parts[0]), derivations.index(parts[1])
-    there = ", ".join(label for label in unique if label not in ANNOTATION_LABELS)
-    asked = (
-        f"channel {channel!r}" if channel else f"EEG channel among {', '.join(DEFAULT_CHANNELS)}"
-    )
-    raise UserError(f"night {header.name}: no {asked}; the PSG holds {there or 'no signals'}")
-
-
-def _unique(labels: list[str]) -> list[str]:
-    """The labels with -0, -1, … after those that are there more than once, as MNE names them."""
-    seen: dict[str, int] = {}
-    names = []
-    for label in labels:
-        number = seen.get(label, 0)
-        seen[label] = number + 1
-        names.append(f"{label}-{number}" if labels.count(label) > 1 else label)
-    return names
-
-
-def _read(header: Header, position: int) -> Float32[np.ndarray, " n"]:
-    """All samples of one signal, records joined, in microvolt."""
-    import mne
-
+def _microvolts(
+    header: Header, position: int, unit: str, any_unit: bool, channel: str
+) -> Float32[np.ndarray, " n"]:
     signal = header.signals[position]
-    unit = re.sub(
-        "^(\u03bc|\u00b5|\x83\xca)", "u", signal.unit
-    )  # Greek mu, the micro sign, mu in Shift JIS
-    if unit.lower() not in _MICROVOLTS:
-        raise UserError(
-            f"night {header.name}: channel {signal.label} has the unit {signal.unit!r}; expected "
-            "uV, mV or V"
-        )
-    if (
-        signal.samples == 0
-        or signal.physical_min == signal.physical_max
-        or signal.digital_min == signal.digital_max
-    ):
-        raise UserError(
-            f"night {header.name}: channel {signal.label} has an empty range in the EDF header"
-        )
-    reader = mne.io.read_raw_bdf if header.bdf else mne.io.read_raw_edf
-    label = _unique([s.label for s in header.signals])[position]
-    try:
-        # An open file, so that neither the extension matters nor the path appears in a message.
-        # Latin-1 never fails; the annotations MNE finds are not used.
-        with open(header.path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            raw = reader(
-                file,
-                include=[label],
-                exclude_after_unique=True,
-                stim_channel=False,
-                preload=True,
-                encoding="latin-1",
-                verbose="ERROR",
-            )
-            volts = raw.get_data(verbose="ERROR")[0]
-    except UserError:
-        raise
-    except Exception as error:  # MNE raises many kinds for a damaged file
-        raise UserError(
-            f"night {header.name}: MNE cannot read channel {signal.label} ({type(error).__name__})"
-        ) from error
+    if any_unit and not unit and microvolts(signal.unit) is None:
+        scale = 1.0
+    else:
+        scale = signal_scale(signal.unit, unit, name=header.name, channel=channel)
     count = header.records * signal.samples
-    if len(volts) < count:
+    if signal.samples > MAX_RATE * header.record_seconds:
         raise UserError(
-            f"night {header.name}: {len(volts)} samples in {signal.label}, expected {count}"
+            f"night {header.name}: {channel} has more than {MAX_RATE:g} samples a second; the "
+            "record duration in the EDF header is damaged"
         )
-    scale = _MICROVOLTS[unit.lower()] / _MNE_SCALE.get(unit, 1.0)
-    volts = volts[:count]
-    volts *= scale
-    return volts.astype(np.float32)
+    _check_size(count, count, header.name)
+    samples = read_samples(header, position)
+    if scale != 1:
+        samples *= np.float32(scale)
+    return samples
+
+
+def _check_size(count: float, stored: int, name: str) -> None:
+    if count > MAX_SAMPLES or count > _MAX_STRETCH * stored + _FREE_SAMPLES:
+        raise UserError(
+            f"night {name}: the EEG and its pauses have more than {MAX_SAMPLES} samples or "
+            f"{_MAX_STRETCH} times what the file stores; expected a night"
+        )
 
 
 def _place(
     header: Header,
     samples: Float32[np.ndarray, " n"],
-    starts: Int64[np.ndarray, " records"],
+    onset_s: Float64[np.ndarray, " records"],
     rate: float,
     notes: list[str],
 ) -> tuple[Float32[np.ndarray, " m"], tuple[tuple[float, float], ...]]:
     """Puts each record where its onset says; pauses become NaN, jitter of a sample or two is
-    bridged."""
-    size = len(samples) // len(starts)
+    bridged.
+
+    Args:
+        onset_s: seconds after the first record's first sample.
+    """
+    size = len(samples) // len(onset_s)
+    starts = np.rint(onset_s * rate).astype(np.int64)
     drift = np.diff(starts) - size
     if not drift.any():
         return samples, ()
-    if drift.min() < -_SLACK_SAMPLES or starts[-1] + size > MAX_SECONDS * rate:
+    if drift.min() < -_SLACK_SAMPLES or onset_s[-1] > MAX_SECONDS:
         if header.discontinuous:
             k = int(drift.argmin()) + 1
             raise UserError(
@@ -251,6 +253,7 @@ def _place(
             "the onsets of the records make no sense; the file says it is continuous and is read so"
         )
         return samples, ()
+    _check_size(int(starts[-1]) + size, len(samples), header.name)
     placed = np.full(int(starts[-1]) + size, np.nan, np.float32)
     gaps = []
     breaks = [0, *(np.flatnonzero(drift) + 1).tolist(), len(starts)]
@@ -264,6 +267,56 @@ def _place(
             elif begin > end:
                 gaps.append((end / rate, begin / rate))
     return placed, tuple(gaps)
+
+
+def _join(read: Sequence[tuple[Signal, tuple[str, ...]]], name: str) -> Signal:
+    """One signal of those of several files; the time between them is NaN."""
+    signals = [signal for signal, _ in read]
+    for number, (signal, derivation) in enumerate(read[1:], 2):
+        if derivation != read[0][1]:
+            raise UserError(
+                f"night {name}: PSG file {number} holds {signal.channel} where file 1 holds "
+                f"{signals[0].channel}; name a channel that is in all (psg_channel)"
+            )
+        if abs(signal.rate / signals[0].rate - 1) > 1e-9:
+            raise UserError(
+                f"night {name}: {signals[0].rate:g} samples a second in PSG file 1 and "
+                f"{signal.rate:g} in file {number}; expected one rate"
+            )
+    known = all(signal.date_known for signal in signals)
+    order = _clock_order([signal.start for signal in signals], known)
+    rate, start = signals[0].rate, order[0][1]
+    first = [round((at - start).total_seconds() * rate) for _, at in order]
+    ends = [begin + len(signals[k].samples) for begin, (k, _) in zip(first, order, strict=True)]
+    for (one, _), (other, _), end, begin in zip(order, order[1:], ends, first[1:], strict=False):
+        if begin < end - _SLACK_SAMPLES:
+            raise UserError(
+                f"night {name}: PSG file {other + 1} begins {(end - begin) / rate:.1f} s before "
+                f"file {one + 1} ends; expected one after the other"
+            )
+    _check_size(ends[-1], sum(len(signal.samples) for signal in signals), name)
+    samples = np.full(ends[-1], np.nan, np.float32)
+    gaps: list[tuple[float, float]] = []
+    end = 0
+    for begin, (k, _) in zip(first, order, strict=True):
+        begin = max(begin, end)  # an overlap of a sample or two is jitter
+        stop = min(begin + len(signals[k].samples), len(samples))
+        samples[begin:stop] = signals[k].samples[: stop - begin]
+        if 0 < begin - end <= _SLACK_SAMPLES:
+            samples[end:begin] = samples[end - 1]
+        elif begin > end:
+            gaps.append((end / rate, begin / rate))
+        gaps += [(begin / rate + a, begin / rate + b) for a, b in signals[k].gaps]
+        end = stop
+    return Signal(
+        samples=samples,
+        rate=rate,
+        start=start,
+        gaps=tuple(gaps),
+        channel=signals[order[0][0]].channel,
+        notes=tuple(f"PSG file {k + 1}: {note}" for k, _ in order for note in signals[k].notes),
+        date_known=known,
+    )
 
 
 def resample(signal: Signal, rate: float, *, name: str) -> Signal:

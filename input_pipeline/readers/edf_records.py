@@ -1,84 +1,31 @@
-"""Headers, data records and annotations (TALs) of EDF, EDF+, BDF and BDF+ files.
+"""Data records of EDF, EDF+, BDF and BDF+ files: samples, when each record began, annotations.
 
-MNE and edfio read signals as if an EDF+D file had no gaps, and trust sizes that a header claims.
-This small parser knows what is really in the file: how many records, when each began, and which
-    annotations they hold. Every size is
-checked against the file's length before anything is allocated; the patient field is never read.
+Readers at large take an EDF+D file for continuous and trust sizes that a header claims. Here a file
+of n bytes costs time and memory in proportion to n.
 
-Format: edfplus.info/specs/edf.html and edfplus.html.
+Format: edfplus.info/specs/edf.html and edfplus.html; annotations are its TALs (time-stamped
+annotation lists).
 """
 
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from input_pipeline.errors import UserError
+from input_pipeline.readers.edf_header import MAX_SECONDS, Header, decode, read_header
 
-MAX_SIGNALS = 4096
-MAX_SECONDS = 14 * 24 * 3600.0
-"""Longest recording believed; onsets beyond it are damage."""
+MAX_ANNOTATIONS = 1_000_000
+"""Annotations in a file; a night has some thousands."""
 
-ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
-
-_FIELDS = (  # width in bytes of each field of the signal headers, in file order
-    ("label", 16),
-    ("transducer", 80),
-    ("unit", 8),
-    ("physical_min", 8),
-    ("physical_max", 8),
-    ("digital_min", 8),
-    ("digital_max", 8),
-    ("prefilter", 80),
-    ("samples", 8),
-    ("reserved", 32),
-)
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-
-
-@dataclass(frozen=True)
-class SignalHeader:
-    """What the header says of one signal."""
-
-    label: str
-    unit: str
-    physical_min: float
-    physical_max: float
-    digital_min: float
-    digital_max: float
-    samples: int
-    """Samples in a data record."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What is known of a file without reading samples."""
-
-    path: Path
-    name: str
-    """The night's name, for errors."""
-    bdf: bool
-    discontinuous: bool
-    start: datetime
-    """Whole second in which the first record began."""
-    header_bytes: int
-    record_seconds: float
-    records: int
-    """Whole data records that are really in the file."""
-    signals: tuple[SignalHeader, ...]
-    notes: tuple[str, ...]
-    """What was odd but could be mended, one line each."""
-
-    @property
-    def sample_bytes(self) -> int:
-        return 3 if self.bdf else 2
-
-    @property
-    def record_bytes(self) -> int:
-        return self.sample_bytes * sum(signal.samples for signal in self.signals)
+_CHUNK_BYTES = 1 << 22
+_JITTER_S = 0.02
+"""Onsets of records that differ this much from their place are jitter of the recorder's clock."""
 
 
 @dataclass(frozen=True)
@@ -91,216 +38,163 @@ class Annotations:
     duration_s: Float64[np.ndarray, " n"]
     """NaN where the file states none."""
     text: tuple[str, ...]
+    date_known: bool = True
+    """False where the date of `start` is a stand-in, such as 1 January 1985."""
+    notes: tuple[str, ...] = ()
+    """What could not be read, one line each."""
 
 
-def read_header(path: Path, *, name: str) -> Header:
-    """Reads and checks the header of an EDF or BDF file.
+def read_samples(header: Header, position: int) -> Float32[np.ndarray, " n"]:
+    """All samples of one signal in the physical unit of its header, records joined.
 
-    Args:
-        name: what errors call the recording (a night_id).
+    physical = physical_min + (digital - digital_min) * (physical_max - physical_min) / (digital_max
+    - digital_min), by the format's definition.
 
     Raises:
-        UserError: not such a file, or sizes, dates or numbers that cannot be.
+        UserError: the header states no range for this signal, or the file cannot be read.
     """
+    signal = header.signals[position]
+    digital_range = signal.digital_max - signal.digital_min
+    physical_range = signal.physical_max - signal.physical_min
+    if signal.samples == 0 or not (digital_range and physical_range):
+        raise UserError(
+            f"night {header.name}: channel {position + 1} has an empty range in the EDF header"
+        )
+    if not np.isfinite(digital_range + physical_range):
+        raise UserError(
+            f"night {header.name}: the range of channel {position + 1} in the EDF header is not "
+            "four numbers"
+        )
+    gain = physical_range / digital_range
+    offset = signal.physical_min - signal.digital_min * gain
+    first, last = header.place(position)
+    samples = np.empty(header.records * signal.samples, np.float32)
+    done = 0
+    for records in _chunks(header):
+        digital = _integers(records[:, first:last], header.bdf)
+        physical = digital * gain
+        physical += offset
+        with np.errstate(over="ignore"):
+            samples[done : done + len(physical)] = physical
+        done += len(physical)
+    return samples
+
+
+def _chunks(header: Header) -> Iterator[np.ndarray]:
+    """The data records as bytes, [records, bytes of a record], a few megabytes at a time."""
+    step = max(1, _CHUNK_BYTES // header.record_bytes)
     try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            fixed = file.read(256)
-            if len(fixed) < 256 or fixed[:8] not in (b"0       ", b"\xffBIOSEMI"):
-                raise UserError(f"night {name}: not an EDF or BDF file ({size} bytes)")
-            count = _integer(name, "number of signals", fixed[252:256])
-            if not 1 <= count <= MAX_SIGNALS:
-                raise UserError(
-                    f"night {name}: {count} signals in the header; expected 1 to {MAX_SIGNALS}"
-                )
-            table = file.read(256 * count)
+        with open(header.path, "rb") as file:
+            file.seek(header.header_bytes)
+            for first in range(0, header.records, step):
+                count = min(step, header.records - first)
+                data = file.read(count * header.record_bytes)
+                if len(data) < count * header.record_bytes:
+                    raise UserError(f"night {header.name}: the EDF file became shorter")
+                yield np.frombuffer(data, np.uint8).reshape(count, header.record_bytes)
     except OSError as error:
-        raise UserError(f"night {name}: the EDF file cannot be read ({error.strerror})") from None
-    header_bytes = _integer(name, "header length", fixed[184:192])
-    if header_bytes != 256 * (count + 1) or len(table) < 256 * count:
         raise UserError(
-            f"night {name}: EDF header of {min(header_bytes, size)} bytes; expected "
-            f"{256 * (count + 1)} for {count} signals (damaged or truncated)"
-        )
-    notes: list[str] = []
-    signals = _signal_headers(name, table, count)
-    bdf = fixed[:1] == b"\xff"
-    record_bytes = (3 if bdf else 2) * sum(signal.samples for signal in signals)
-    if record_bytes <= 0:
-        raise UserError(
-            f"night {name}: data records of {record_bytes} bytes; the EDF header is damaged"
-        )
-    declared = _integer(name, "number of records", fixed[236:244])
-    present, rest = divmod(size - header_bytes, record_bytes)
-    records = present if declared < 0 else min(declared, present)
-    if declared < 0:
-        notes.append(
-            f"the header does not say how many records there are; the file holds {present}"
-        )
-    elif declared > present:
-        notes.append(f"the header promises {declared} records; the file holds {present}")
-    elif declared < present:
-        notes.append(
-            f"the file goes on after the {declared} records of the header; the rest is left out"
-        )
-    if rest and declared >= present:
-        notes.append(f"the last record is cut off ({rest} of {record_bytes} bytes) and left out")
-    if records == 0:
-        raise UserError(f"night {name}: no whole data record in the EDF file ({size} bytes)")
-    record_seconds = _real(name, "record duration", fixed[244:252])
-    if not 0 <= record_seconds * records <= MAX_SECONDS:
-        raise UserError(
-            f"night {name}: {records} records of {record_seconds:g} s; expected a few days at most"
-        )
-    return Header(
-        path=path,
-        name=name,
-        bdf=bdf,
-        discontinuous=fixed[192:197] in (b"EDF+D", b"BDF+D"),
-        start=_start(name, fixed, notes),
-        header_bytes=header_bytes,
-        record_seconds=record_seconds,
-        records=records,
-        signals=signals,
-        notes=tuple(notes),
-    )
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("latin-1").strip(" \0")
-
-
-def _integer(name: str, field: str, raw: bytes) -> int:
-    # What stands there instead is not shown: in a damaged header it may be the patient's name.
-    try:
-        return int(_text(raw))
-    except ValueError:
-        raise UserError(
-            f"night {name}: the {field} in the EDF header is not a whole number"
+            f"night {header.name}: the EDF file cannot be read ({error.strerror})"
         ) from None
 
 
-def _real(name: str, field: str, raw: bytes) -> float:
-    try:
-        value = float(_text(raw).replace(",", "."))
-    except ValueError:
-        value = np.nan
-    if not np.isfinite(value):
-        raise UserError(f"night {name}: the {field} in the EDF header is not a number")
-    return value
+def _integers(data: np.ndarray, bdf: bool) -> np.ndarray:
+    """Little-endian integers of 16 bits (EDF) or 24 bits (BDF)."""
+    data = np.ascontiguousarray(data)
+    if not bdf:
+        return data.view("<i2").ravel()
+    wide = np.zeros((data.size // 3, 4), np.uint8)
+    wide[:, 1:] = data.reshape(-1, 3)
+    return wide.view("<i4").ravel() >> 8  # the shift brings the sign along
 
 
-def _signal_headers(name: str, table: bytes, count: int) -> tuple[SignalHeader, ...]:
-    columns: dict[str, list[bytes]] = {}
-    position = 0
-    for field, width in _FIELDS:
-        columns[field] = [
-            table[position + i * width : position + (i + 1) * width] for i in range(count)
-        ]
-        position += width * count
-    headers = []
-    for i in range(count):
-        label = _text(columns["label"][i])
-        samples = _integer(name, f"samples a record of signal {i + 1}", columns["samples"][i])
-        if samples < 0:
-            raise UserError(
-                f"night {name}: signal {i + 1} has {samples} samples a record in the EDF header"
-            )
-        ranges = {}
-        for field in ("physical_min", "physical_max", "digital_min", "digital_max"):
-            # Annotation signals have no meaningful range, and some writers leave it empty.
-            annotation = label in ANNOTATION_LABELS
-            ranges[field] = (
-                0.0 if annotation else _real(name, f"{field} of {label}", columns[field][i])
-            )
-        headers.append(
-            SignalHeader(label=label, unit=_text(columns["unit"][i]), samples=samples, **ranges)
-        )
-    return tuple(headers)
-
-
-def _start(name: str, fixed: bytes, notes: list[str]) -> datetime:
-    """Start of the recording: the EDF+ recording field has a four-digit year and wins over the old
-    field."""
-    clock = re.fullmatch(r"(\d\d)[.:](\d\d)[.:](\d\d)", _text(fixed[176:184]))
-    old = re.fullmatch(r"(\d\d)[./-](\d\d)[./-](\d\d)", _text(fixed[168:176]))
-    new = re.match(r"Startdate (\d\d)-([A-Za-z]{3})-(\d{4})(?: |$)", _text(fixed[88:168]))
-    header_date = field_date = None
-    if old:
-        day, month, year = map(int, old.groups())
-        header_date = _datetime(year + (1900 if year >= 85 else 2000), month, day)
-    if new and new[2].upper() in _MONTHS:
-        field_date = _datetime(int(new[3]), _MONTHS.index(new[2].upper()) + 1, int(new[1]))
-    date = field_date or header_date
-    if (
-        date is None
-        or clock is None
-        or not all(int(c) < m for c, m in zip(clock.groups(), (24, 60, 60), strict=True))
-    ):
-        what = "date" if date is None else "time"
-        raise UserError(
-            f"night {name}: the start {what} in the EDF header is not a {what}; correct the header"
-        )
-    if header_date is None:
-        notes.append(
-            "the start date in the header is no date; the one in the EDF+ recording field is used"
-        )
-    elif field_date and field_date != header_date:
-        notes.append(
-            "two start dates in the header differ; the one in the EDF+ recording field is used"
-        )
-    hour, minute, second = map(int, clock.groups())
-    return date + timedelta(hours=hour, minutes=minute, seconds=second)
-
-
-def _datetime(year: int, month: int, day: int) -> datetime | None:
-    try:
-        return datetime(year, month, day)
-    except ValueError:
-        return None
-
-
-def _annotation_bytes(header: Header) -> list[list[bytes]]:
+def _annotation_blocks(header: Header) -> Iterator[list[bytes]]:
     """The bytes of every annotation signal, by record. Only these parts of the file are read."""
-    places = []
-    position = 0
-    for signal in header.signals:
-        width = signal.samples * header.sample_bytes
-        if signal.label in ANNOTATION_LABELS:
-            places.append((position, position + width))
-        position += width
+    places = [header.place(i) for i, signal in enumerate(header.signals) if signal.annotations]
+    places = [(first, last) for first, last in places if last > first]
     if not places:
-        return []
-    shape = (header.records, header.record_bytes)
-    data = np.memmap(header.path, np.uint8, "r", offset=header.header_bytes, shape=shape)
-    blocks = [np.ascontiguousarray(data[:, first:last]) for first, last in places]
-    return [[block[record].tobytes() for block in blocks] for record in range(header.records)]
+        return
+    try:
+        with open(header.path, "rb") as file:
+            for record in range(header.records):
+                begin = header.header_bytes + record * header.record_bytes
+                yield [
+                    os.pread(file.fileno(), last - first, begin + first) for first, last in places
+                ]
+    except OSError as error:
+        raise UserError(
+            f"night {header.name}: the EDF file cannot be read ({error.strerror})"
+        ) from None
 
 
-_TAL = re.compile(rb"([+-]\d+(?:\.\d*)?)(?:\x15(\d+(?:\.\d*)?))?\x14([^\x00]*)\x14\x00")
-_TIMEKEEPING = re.compile(rb"([+-]\d+(?:\.\d*)?)\x14\x14")
+# Every repetition is bounded or ends the pattern, so that time is in proportion to length.
+_SECONDS = rb"\d{1,15}(?:[.,]\d{0,15})?"
+_TAL = re.compile(rb" *([+-]?" + _SECONDS + rb")(?:\x15(" + _SECONDS + rb")?)?\x14(.*)", re.DOTALL)
+_TIMEKEEPING = re.compile(rb" *([+-]?" + _SECONDS + rb")\x14\x14")
 
 
-def record_onsets(header: Header) -> Float64[np.ndarray, " records"] | None:
-    """When each data record began, in seconds after `header.start`; None if the file does not say.
+def _seconds(raw: bytes) -> float:
+    return float(raw.replace(b",", b"."))
+
+
+@dataclass(frozen=True)
+class RecordTimes:
+    """When the data records of a file began."""
+
+    first_s: float
+    """Seconds from the header's start to the first sample."""
+    onset_s: Float64[np.ndarray, " records"] | None
+    """Seconds from the header's start to each record; None: one follows the other."""
+    notes: tuple[str, ...] = ()
+    """What was odd but could be mended, one line each."""
+
+
+def record_times(header: Header) -> RecordTimes:
+    """Reads when each data record began.
+
+    A file that says it is continuous is believed where its onsets contradict each other; one that
+    says it has gaps must say when each of its records began.
 
     Raises:
         UserError: a discontinuous file in which a record does not say when it began.
     """
-    records = _annotation_bytes(header)
     onsets = np.full(header.records, np.nan)
-    for k, blocks in enumerate(records):
+    for k, blocks in enumerate(_annotation_blocks(header)):
         if found := _TIMEKEEPING.match(blocks[0]):
-            onsets[k] = float(found[1])
+            onsets[k] = _seconds(found[1])
+    onsets[np.abs(onsets) > MAX_SECONDS] = np.nan
     missing = np.isnan(onsets)
-    if not missing.any():
-        return onsets
     if header.discontinuous:
-        raise UserError(
-            f"night {header.name}: the EDF+D file has gaps, but record {int(missing.argmax()) + 1} "
-            f"of {header.records} does not say when it began"
-        )
-    return None
+        if missing.any():
+            raise UserError(
+                f"night {header.name}: the EDF+D file has gaps, but record "
+                f"{int(missing.argmax()) + 1} of {header.records} does not say when it began"
+            )
+        return RecordTimes(float(onsets[0]), onsets)
+    if missing.all():
+        return RecordTimes(0.0, None)
+    steps = np.diff(onsets) - header.record_seconds
+    if not missing.any() and (steps > -_JITTER_S).all():
+        return RecordTimes(float(onsets[0]), onsets)
+    starts = onsets - header.record_seconds * np.arange(header.records)
+    usual = float(np.median(starts[~missing]))
+    agree = int((np.abs(starts - usual) <= _JITTER_S).sum())
+    if 2 * agree > header.records:
+        note = f"{header.records - agree} of {header.records} records do not say when they began"
+        return RecordTimes(usual, None, (f"{note}; the file says it is continuous and is read so",))
+    note = "the onsets of the records make no sense; the file says it is continuous and is read so"
+    first = 0.0 if missing[0] else float(onsets[0])
+    return RecordTimes(first, None, (note,))
+
+
+def first_sample(path: Path, *, name: str) -> datetime:
+    """Clock time of the first sample of an EDF or BDF file, to fractions of a second.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    header = read_header(path, name=name)
+    return header.start + timedelta(seconds=record_times(header).first_s)
 
 
 def read_annotations(path: Path, *, name: str) -> Annotations:
@@ -309,29 +203,38 @@ def read_annotations(path: Path, *, name: str) -> Annotations:
     Onsets count from the first sample, as signals do, also where that falls between two seconds.
 
     Raises:
-        UserError: the file cannot be read.
+        UserError: the file cannot be read, or holds more than `MAX_ANNOTATIONS`.
     """
     header = read_header(path, name=name)
+    first = record_times(header).first_s
     found: list[tuple[float, float, str]] = []
-    first = 0.0
-    for k, blocks in enumerate(_annotation_bytes(header)):
-        for i, block in enumerate(blocks):
-            if k == i == 0 and (beginning := _TIMEKEEPING.match(block)):
-                first = float(beginning[1])
-            for tal in _TAL.finditer(block):
-                duration = float(tal[2]) if tal[2] else np.nan
-                found += [(float(tal[1]), duration, _decode(t)) for t in tal[3].split(b"\x14") if t]
+    damaged = 0
+    for blocks in _annotation_blocks(header):
+        for block in blocks:
+            pieces = block.split(b"\0")
+            for piece in filter(None, pieces):
+                cut = piece is pieces[-1] and not piece.endswith(b"\x14")
+                tal = None if cut else _TAL.fullmatch(piece)
+                onset = _seconds(tal[1]) - first if tal else np.inf
+                duration = _seconds(tal[2]) if tal and tal[2] else np.nan
+                if tal is None or abs(onset) > MAX_SECONDS or duration > MAX_SECONDS:
+                    damaged += 1
+                    continue
+                found += [(onset, duration, decode(text)) for text in tal[3].split(b"\x14") if text]
+        if len(found) > MAX_ANNOTATIONS:
+            raise UserError(
+                f"night {name}: more than {MAX_ANNOTATIONS} annotations in the EDF file; the file "
+                "is damaged"
+            )
     found.sort(key=lambda annotation: annotation[0])
+    notes = ()
+    if damaged:
+        notes = (f"{damaged} damaged pieces among the annotations are left out",)
     return Annotations(
         start=header.start + timedelta(seconds=first),
-        onset_s=np.array([onset - first for onset, _, _ in found], np.float64),
+        onset_s=np.array([onset for onset, _, _ in found], np.float64),
         duration_s=np.array([duration for _, duration, _ in found], np.float64),
         text=tuple(text for _, _, text in found),
+        date_known=header.date_known,
+        notes=notes,
     )
-
-
-def _decode(raw: bytes) -> str:
-    try:
-        return raw.decode("utf-8").strip()
-    except UnicodeDecodeError:  # EDF+ asks for UTF-8; older writers used Latin-1
-        return raw.decode("latin-1").strip()

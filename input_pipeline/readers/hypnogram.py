@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int8
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
-from input_pipeline.readers.edf_records import read_annotations, read_header, record_onsets
+from input_pipeline.readers.edf import first_sample, read_annotations
 from input_pipeline.stages import CLIP_SECONDS, STAGES, UNKNOWN
 
 MAX_BYTES = 64 * 2**20
@@ -126,7 +126,7 @@ def read_hypnogram(night: Night) -> Hypnogram:
         UserError: no stages, a word or number that is no stage, or a scoring that does not fit a
             grid of 30 s.
     """
-    path = night.hypnogram or night.psg
+    path = night.hypnogram or night.psg_files[0]
     name = night.night_id
     try:
         with open(path, "rb") as file:
@@ -164,13 +164,11 @@ def _scheme(night: Night) -> Scheme | None:
 
 def _from_annotations(night: Night, path: Path) -> Hypnogram:
     name = night.night_id
-    annotations = read_annotations(path, name=name)
+    inside = path in night.psg_files
+    annotations = read_annotations(night.psg if inside else path, name=name)
     shift = 0.0
-    if path != night.psg:
-        header = read_header(night.psg, name=name)
-        onsets = record_onsets(header)
-        first = 0.0 if onsets is None else float(onsets[0])
-        shift = (annotations.start - header.start).total_seconds() - first
+    if not inside:
+        shift = (annotations.start - first_sample(night.psg, name=name)).total_seconds()
     events = []
     for onset, duration, text in zip(
         annotations.onset_s, annotations.duration_s, annotations.text, strict=True

@@ -61,14 +61,14 @@ def test_a_video_with_fewer_frames_than_a_clip_needs(capsys, folder, night):
 def test_every_problem_of_every_night(capsys, folder, night):
     nights = [
         night,
-        replace(night, night_id="n2", video=folder / "junk.mp4", psg_channel="O9-Cz"),
+        replace(night, night_id="n2", video=folder / "junk.mp4", psg_channel="O1-Cz"),
         replace(night, night_id="n3", video=folder / "short.mp4"),
         replace(night, night_id="n4", video_start=None, ahi=None),
     ]
     lines, error = run(capsys, folder, nights)
     assert error == "3 of 4 nights cannot be used"
     starts = [
-        "unusable: night n2: no channel 'O9-Cz'; the PSG holds EEG C3-A2",
+        "unusable: night n2: no channel 'O1-Cz'; the PSG holds EEG C3-A2",
         "unusable: night n2: the video cannot be opened",
         "unusable: night n3: the video lacks 6 of 8 scored clips",
         "unusable: night n4: nothing says when the video began",

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
 from input_pipeline.foreign_text import values_shown
-from input_pipeline.night import COLUMNS, Night, parse_manifest, read_manifest, write_manifest
+from input_pipeline.night import (
+    COLUMNS,
+    PSG_UNITS,
+    Night,
+    parse_manifest,
+    read_manifest,
+    write_manifest,
+)
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True)
 PLAIN = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max_size=12)
@@ -19,7 +26,7 @@ PLAIN = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), max
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("manifests")
-    for name in ("a.edf", "a.mp4", "a.txt"):
+    for name in ("a.edf", "b.edf", "a.mp4", "a.txt"):
         (made / name).write_bytes(b"x")
     return made
 
@@ -33,7 +40,7 @@ def nights(draw, folder=Path()):
         night_id=draw(NAMES),
         subject_id=draw(NAMES),
         video=draw(st.sampled_from([None, folder / "a.mp4"])),
-        psg=folder / "a.edf",
+        psg=draw(st.sampled_from([folder / "a.edf", (folder / "a.edf", folder / "b.edf")])),
         hypnogram=draw(st.sampled_from([None, folder / "a.txt"])),
         psg_channel=draw(PLAIN),
         ahi=draw(st.none() | st.floats(0, 300)),
@@ -42,6 +49,7 @@ def nights(draw, folder=Path()):
         video_start=draw(st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2080, 1, 1))),
         sync_offset_s=number(-86400, 86400),
         sync_drift_ppm=number(-10000, 10000),
+        psg_unit=draw(st.sampled_from(["", *PSG_UNITS])),
         hypnogram_scheme=draw(st.sampled_from(["", "ucddb"])),
         hypnogram_epoch_s=draw(st.none() | st.floats(0.1, 3600)),
         scorer=draw(PLAIN),
@@ -84,6 +92,8 @@ def manifest(folder, text, encoding="utf-8"):
         ("night_id,subject_id,psg\n../n,s,a.edf\n", "line 2, column night_id: found 4 characters"),
         ("night_id,subject_id,psg\nn,s,a.edf\nn,s,a.edf\n", "line 3, column night_id.*line 2"),
         ("night_id,subject_id,psg\nn,s,gone.edf\n", "column psg .night n.: no such file"),
+        ("night_id,subject_id,psg\nn,s,a.edf | gone.edf\n", "psg, file 2 .night n.: no such"),
+        ("night_id,subject_id,psg,psg_unit\nn,s,a.edf,W\n", "psg_unit: .*expected nV, uV, mV, V"),
         ("night_id,subject_id,psg\nn,s,.\n", "column psg .night n.: a folder"),
         (
             "night_id,subject_id,psg,ahi\nn,s,a.edf,many\n",
