@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.edf import Signal, read_signal, resample
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
-from input_pipeline.readers.sync import Clock
+from input_pipeline.readers.sync import Clock, video_start
 from input_pipeline.readers.sync import clock as night_clock
 from input_pipeline.readers.video import VideoReader
 from input_pipeline.stages import CLIP_SECONDS
@@ -73,7 +74,9 @@ class Clips(Iterator[dict[str, Any]]):
         self.night, self.settings = night, settings
         self.counts: Counter[str] = Counter(kept=0)
         self.notes: list[str] = []
-        """What was odd in the files but could be mended, one line each."""
+        """What a user should know of the files, one line each."""
+        self.clock_source: str | None = None
+        """Where the start of the video is known from (`sync.video_start`), once it is."""
         self._records = self._read()
 
     def __next__(self) -> dict[str, Any]:
@@ -88,14 +91,22 @@ class Clips(Iterator[dict[str, Any]]):
         if night.video is None:
             raise UserError(f"night {night.night_id}: the manifest names no video; clips need one")
         signal = read_signal(night.psg, night.psg_channel, name=night.night_id, unit=night.psg_unit)
-        self.notes += signal.notes
+        self.notes += signal_notes(signal)
         signal = resample(signal, settings.eeg_rate, name=night.night_id)
         hypnogram = read_hypnogram(night)
-        scored = self._scored_eeg(signal, hypnogram)
+        self.notes += hypnogram_notes(hypnogram)
         with VideoReader(night.video, name=night.night_id) as video:
             clock = night_clock(night, signal.start, video.creation_time)
-            onsets = hypnogram.onset_s[scored]
-            check_coverage(night, clock.video_seconds(onsets), video.declared_s, settings)
+            _, self.clock_source = video_start(night, video.creation_time)
+
+            def compare(video_s: float | None) -> list[str]:
+                return compare_times(
+                    *(night.night_id, hypnogram.onset_s, signal.seconds, clock, video_s),
+                    settings.max_uncovered,
+                )
+
+            compare(video.declared_s)
+            scored = self._scored_eeg(signal, hypnogram)
             for clip_index in scored.tolist():
                 onset = hypnogram.onset_s[clip_index]
                 frames = self._frames(video, clock, onset)
@@ -115,7 +126,7 @@ class Clips(Iterator[dict[str, Any]]):
                 self.notes.append(
                     f"{video.damaged_packets} damaged pieces of the video were passed over"
                 )
-            check_coverage(night, clock.video_seconds(onsets), video.end_s, settings)
+            self.notes += compare(video.end_s)
         if not self.counts["kept"]:
             why = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
             raise UserError(
@@ -126,12 +137,6 @@ class Clips(Iterator[dict[str, Any]]):
         """Positions on the grid whose 30 s are all in the PSG."""
         first = np.rint(hypnogram.onset_s * signal.rate).astype(np.int64)
         inside = (first >= 0) & (first + self.settings.samples <= len(signal.samples))
-        if not inside.any():
-            raise UserError(
-                f"night {self.night.night_id}: stages are scored from {hypnogram.onset_s[0]:.0f} "
-                f"to {hypnogram.onset_s[-1] + CLIP_SECONDS:.0f} s, but the PSG lasts from 0 to "
-                f"{signal.seconds:.0f} s"
-            )
         lost = np.concatenate([[0], np.cumsum(~np.isfinite(signal.samples))])
         first = np.where(inside, first, 0)
         whole = lost[first + self.settings.samples * inside] == lost[first]
@@ -165,33 +170,6 @@ class Clips(Iterator[dict[str, Any]]):
             source[source < 0] = present.argmax()
             frames = frames[source]
         return frames
-
-
-def check_coverage(
-    night: Night, clip_starts_s: np.ndarray, end_s: float | None, settings: ClipSettings
-) -> None:
-    """Refuses a video that leaves too much of the scored night without a picture.
-
-    Args:
-        clip_starts_s: when the scored clips begin, in seconds after the video's first frame.
-        end_s: length of the video in seconds; None if it is not known.
-
-    Raises:
-        UserError: more clips than `max_uncovered` (and than two minutes) lie outside the video.
-    """
-    end = np.inf if end_s is None else end_s
-    middle = clip_starts_s + CLIP_SECONDS / 2
-    uncovered = int(((middle < 0) | (middle > end)).sum())
-    if not len(middle) or uncovered <= max(
-        settings.max_uncovered * len(middle), 120 / CLIP_SECONDS
-    ):
-        return
-    first, last = float(clip_starts_s[0]), float(clip_starts_s[-1] + CLIP_SECONDS)
-    raise UserError(
-        f"night {night.night_id}: the video lacks {uncovered} of {len(middle)} scored clips: it "
-        f"lasts {end:.0f} s and they lie {first:.0f} to {last:.0f} s after its start; is it cut "
-        "off, or is a clock wrong?"
-    )
 
 
 def clips(night: Night, settings: ClipSettings | None = None) -> Clips:

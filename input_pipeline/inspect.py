@@ -5,11 +5,14 @@ import argparse
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
-from input_pipeline.clips import ClipSettings, check_coverage, clips
+from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes
+from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
+from input_pipeline.foreign_text import values_shown
 from input_pipeline.night import Night, parse_manifest
 from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
@@ -17,7 +20,7 @@ from input_pipeline.readers.edf import Signal, read_signal
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
 from input_pipeline.readers.sync import clock, video_start
 from input_pipeline.readers.video import VideoReader
-from input_pipeline.stages import CLIP_SECONDS, STAGES
+from input_pipeline.stages import CLIP_SECONDS
 
 T = TypeVar("T")
 
@@ -54,70 +57,83 @@ def inspect_night(night: Night, settings: ClipSettings, full: bool = False) -> F
             frames.
     """
     findings = Findings(night.night_id)
-    if night.ahi is None:
-        findings.note("no AHI in the manifest; splits by AHI group need one")
     signal = findings.attempt(
         lambda: read_signal(night.psg, night.psg_channel, name=night.night_id, unit=night.psg_unit)
     )
-    if signal is not None:
-        _inspect_signal(signal, findings)
     hypnogram = findings.attempt(lambda: read_hypnogram(night))
+    video = findings.attempt(lambda: _read_video(night))
+    # Times first: files of different nights are the cause of all else that is odd about them.
+    if signal is not None and hypnogram is not None and (video or night.video is None):
+        findings.attempt(lambda: _compare(night, signal, hypnogram, video, settings, findings))
+    if night.ahi is None:
+        findings.note("no AHI in the manifest; splits by AHI group need one")
+    if signal is not None:
+        for text in signal_notes(signal):
+            findings.note(text)
     if hypnogram is not None:
-        _inspect_hypnogram(hypnogram, findings)
-    if night.video is None:
+        for text in hypnogram_notes(hypnogram):
+            findings.note(text)
+        if not (hypnogram.stage >= 0).any():
+            findings.errors.append(f"night {night.night_id}: no clip of a known stage")
+    if video is not None:
+        _inspect_video(video, settings, findings)
+    elif night.video is None:
         findings.note("no video; good for an EEG teacher alone")
-        return findings
-    findings.attempt(lambda: _inspect_video(night, signal, hypnogram, settings, findings))
-    if full and not findings.errors:
+    if full and night.video is not None and not findings.errors:
         findings.attempt(lambda: _inspect_clips(night, settings, findings))
     return findings
 
 
-def _inspect_signal(signal: Signal, findings: Findings) -> None:
-    for text in signal.notes:
-        findings.note(f"PSG: {text}")
-    if signal.gaps:
-        seconds = sum(end - begin for begin, end in signal.gaps)
-        findings.note(f"pauses in the PSG: {len(signal.gaps)}, {seconds:.1f} s in all")
+@dataclass(frozen=True)
+class _Video:
+    """What the two ends of a video say."""
+
+    creation_time: datetime | None
+    start_source: str
+    declared_s: float | None
+    frame_rate: float | None
+    end_s: float
 
 
-def _inspect_hypnogram(hypnogram: Hypnogram, findings: Findings) -> None:
-    if hypnogram.mixed:
-        findings.note(
-            f"the scoring changes inside {hypnogram.mixed} of {len(hypnogram.stage)} clips; their "
-            "stage is unknown"
-        )
-    missing = [name for label, name in enumerate(STAGES) if label not in hypnogram.stage]
-    if len(missing) == len(STAGES):
-        findings.errors.append(f"night {findings.night_id}: no clip of a known stage")
-    elif missing:
-        findings.note(f"no clip of {', '.join(missing)}")
+def _read_video(night: Night) -> _Video | None:
+    if night.video is None:
+        return None
+    with VideoReader(night.video, name=night.night_id) as video:
+        _, source = video_start(night, video.creation_time)
+        end = video.seek_end()
+        return _Video(video.creation_time, source, video.declared_s, video.frame_rate, end)
 
 
-def _inspect_video(
+def _compare(
     night: Night,
-    signal: Signal | None,
-    hypnogram: Hypnogram | None,
+    signal: Signal,
+    hypnogram: Hypnogram,
+    video: _Video | None,
     settings: ClipSettings,
     findings: Findings,
 ) -> None:
-    assert night.video is not None
-    with VideoReader(night.video, name=night.night_id) as video:
-        creation_time, declared, rate = video.creation_time, video.declared_s, video.frame_rate
-        end = video.seek_end()
+    notes = compare_times(
+        night.night_id,
+        hypnogram.onset_s,
+        signal.seconds,
+        None if video is None else clock(night, signal.start, video.creation_time),
+        None if video is None else video.end_s,
+        settings.max_uncovered,
+    )
+    for text in notes:
+        findings.note(text)
+
+
+def _inspect_video(video: _Video, settings: ClipSettings, findings: Findings) -> None:
+    declared, end, rate = video.declared_s, video.end_s, video.frame_rate
     if declared is not None and end < declared - CLIP_SECONDS:
         findings.note(f"the video promises {declared:.0f} s, but its last frame is at {end:.0f} s")
     if rate is not None and rate < 0.95 * settings.frame_rate:
         findings.note(f"{rate:.3g} frames a second in the video, {settings.frame_rate:g} in a clip")
-    _, source = video_start(night, creation_time)
-    if source == "container":
+    if video.start_source == "container":
         findings.note(
             "the start of the video is the container's creation time; check that it is local time"
         )
-    if signal is not None and hypnogram is not None:
-        starts = hypnogram.onset_s[hypnogram.onset_s + CLIP_SECONDS <= signal.seconds]
-        seconds = clock(night, signal.start, creation_time).video_seconds(starts)
-        check_coverage(night, seconds, end, settings)
 
 
 def _inspect_clips(night: Night, settings: ClipSettings, findings: Findings) -> None:
@@ -141,7 +157,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true", help="decode whole videos (slow), not ends")
     parser.add_argument("--frame-rate", type=float, default=2.0, help="frames a second of a clip")
     parser.add_argument("--jobs", type=int, default=None, help="nights read at once (all cores)")
+    parser.add_argument(
+        "--show-values",
+        action="store_true",
+        help="show cells and texts that are wrong, for your own eyes: they may name a patient",
+    )
     arguments = parser.parse_args(argv)
+    with values_shown(arguments.show_values):
+        _inspect_all(arguments)
+
+
+def _inspect_all(arguments: argparse.Namespace) -> None:
     settings = ClipSettings(frame_rate=arguments.frame_rate, height=8, width=8)
     nights, problems = parse_manifest(arguments.manifest)
     unusable = 0

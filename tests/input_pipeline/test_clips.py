@@ -170,7 +170,7 @@ def test_a_little_less_video_is_counted(night, tmp_path):
 
 
 def test_clocks_that_share_no_moment(night, tmp_path):
-    with pytest.raises(UserError, match="night n1: the video lacks 8 of 8 .* is a clock wrong"):
+    with pytest.raises(UserError, match="night n1: the video lacks 8 of 8 .* or its clock wrong"):
         list(clips(replace(night, sync_offset_s=3600.0), SETTINGS))
     (tmp_path / "h.csv").write_text("onset,duration,stage\n7200,60,N2\n")
     with pytest.raises(UserError, match="scored from 7200 to 7260 s, but the PSG lasts from 0 to"):

@@ -1,0 +1,124 @@
+"""Whether the files of a night fit together; `inspect` asks before a build, a build asks again."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from input_pipeline.errors import UserError
+from input_pipeline.readers.edf import Signal
+from input_pipeline.readers.hypnogram import Hypnogram
+from input_pipeline.readers.sync import Clock
+from input_pipeline.stages import CLIP_SECONDS, STAGES
+
+DAY = 86400.0
+
+_DATES = "the times of day agree, the dates do not: one was anonymised"
+
+_FEW = 120 / CLIP_SECONDS  # clips at the ends of a night that may always lack something
+
+
+def signal_notes(signal: Signal) -> list[str]:
+    """What a user should know of the PSG itself, a line each."""
+    notes = [f"PSG: {text}" for text in signal.notes]
+    if signal.gaps:
+        seconds = sum(end - begin for begin, end in signal.gaps)
+        notes.append(f"pauses in the PSG: {len(signal.gaps)}, {seconds:.1f} s in all")
+    return notes
+
+
+def hypnogram_notes(hypnogram: Hypnogram) -> list[str]:
+    """What a user should know of the stages themselves, a line each."""
+    notes = []
+    if hypnogram.mixed:
+        notes.append(
+            f"the scoring changes inside {hypnogram.mixed} of {len(hypnogram.stage)} clips; their "
+            "stage is unknown"
+        )
+    missing = [name for label, name in enumerate(STAGES) if label not in hypnogram.stage]
+    if 0 < len(missing) < len(STAGES):
+        notes.append(f"no clip of {', '.join(missing)}")
+    return notes
+
+
+def compare_times(
+    name: str,
+    onset_s: Float64[np.ndarray, " clips"],
+    psg_s: float,
+    clock: Clock | None,
+    video_s: float | None,
+    max_uncovered: float,
+) -> list[str]:
+    """Lays scoring, PSG and video beside each other on the clock of the PSG.
+
+    Args:
+        name: the night's, for messages.
+        onset_s: when the scored clips begin, in seconds after the PSG's first sample.
+        psg_s: length of the PSG in seconds.
+        clock: that of the video; None for a night without one.
+        video_s: length of the video in seconds; None if it is not known.
+        max_uncovered: share of the scored clips that the video may lack (two minutes always).
+
+    Returns:
+        what a user should know, a line each.
+
+    Raises:
+        UserError: no scored clip lies in the PSG, or the video lacks too many of those that do. The
+            line says which of the three stands against the other two.
+    """
+    first, last = float(onset_s[0]), float(onset_s[-1]) + CLIP_SECONDS
+    middle = onset_s + CLIP_SECONDS / 2
+    in_psg = (onset_s > -0.01) & (onset_s + CLIP_SECONDS < psg_s + 0.01)  # less than a sample
+    begin, end = -np.inf, np.inf
+    if clock is not None:
+        begin = clock.psg_seconds(0.0)
+        end = np.inf if video_s is None else clock.psg_seconds(video_s)
+    in_video = (middle >= begin) & (middle <= end)
+
+    if not in_psg.any():
+        if _whole_days(middle, 0.0, psg_s):
+            # No number of days: it would tell the date that was taken away.
+            raise UserError(
+                f"night {name}: no scored clip lies in the PSG: {_DATES}; give both the same date, "
+                "or the stages as a CSV file in seconds of the PSG"
+            )
+        why = ""
+        if clock is not None and begin < psg_s and end > 0:
+            why = "; PSG and video agree: is it the hypnogram of another night?"
+        elif clock is not None and in_video.any():
+            why = "; hypnogram and video agree: is the start time of the PSG wrong?"
+        raise UserError(
+            f"night {name}: stages are scored from {first:.0f} to {last:.0f} s, but the PSG lasts "
+            f"from 0 to {psg_s:.0f} s{why}"
+        )
+    lacking = int((in_psg & ~in_video).sum())
+    if lacking > max(max_uncovered * in_psg.sum(), _FEW):
+        assert clock is not None  # without a video nothing lacks it
+        lacks = f"night {name}: the video lacks {lacking} of {in_psg.sum()} scored clips"
+        if _whole_days(middle[in_psg], begin, end):
+            raise UserError(f"{lacks}: {_DATES}; give video_start with the date of the PSG")
+        inside = onset_s[in_psg]
+        starts = clock.video_seconds(np.array([inside[0], inside[-1] + CLIP_SECONDS]))
+        length = "" if video_s is None else f"it lasts {video_s:.0f} s and "
+        raise UserError(
+            f"{lacks}: {length}they lie {starts[0]:.0f} to {starts[1]:.0f} s after its start; PSG "
+            "and hypnogram agree: is the video cut off, or its clock wrong?"
+        )
+
+    notes = []
+    if outside := int((~in_psg).sum()):
+        blamed = "is it longer than the recording?"
+        if clock is not None and (in_video & ~in_psg).sum() > outside / 2 and np.isfinite(end):
+            blamed = "the video has them: is the PSG cut off?"
+        notes.append(
+            f"{outside} of {len(onset_s)} scored clips lie outside the PSG: scored are "
+            f"{first:.0f} to {last:.0f} s, it lasts {psg_s:.0f} s; {blamed}"
+        )
+    if lacking:
+        notes.append(f"the video lacks {lacking} of {in_psg.sum()} scored clips at its ends")
+    return notes
+
+
+def _whole_days(middle_s: np.ndarray, begin_s: float, end_s: float) -> bool:
+    """Whether most clips would lie in begin … end if the date, but not the time, were another."""
+    days = round((begin_s - float(middle_s[0])) / DAY)
+    moved = middle_s + days * DAY
+    return days != 0 and float(np.mean((moved >= begin_s) & (moved <= end_s))) > 0.5

@@ -1,0 +1,79 @@
+"""Scoring, PSG and video beside each other: what differs is named, and which of the three it is."""
+
+import re
+
+import numpy as np
+import pytest
+
+from input_pipeline.checks import compare_times
+from input_pipeline.errors import UserError
+from input_pipeline.readers.sync import Clock
+
+NIGHT = 8 * 3600.0
+DAY = 86400.0
+
+
+def compare(scored=(0.0, NIGHT), psg=NIGHT, video=(0.0, NIGHT)):
+    """Notes, or the error, of a night whose scoring and video go from … to … on the PSG's clock."""
+    onsets = np.arange(scored[0], scored[1] - 29, 30.0)
+    clock = None if video is None else Clock(video[0])
+    length = None if video is None or video[1] is None else video[1] - video[0]
+    try:
+        return compare_times("n1", onsets, psg, clock, length, max_uncovered=0.1)
+    except UserError as error:
+        assert str(error).startswith("night n1: ") and "\n" not in str(error)
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {},
+        {"video": None},
+        {"video": (-900, None)},
+        {"video": (-900, NIGHT + 7200)},
+        {"scored": (1234.5, 20000)},
+        {"psg": 30.0, "scored": (0, 30), "video": (-1, 31)},
+    ],
+)
+def test_a_night_that_fits_together_is_not_spoken_of(times):
+    assert compare(**times) == []
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ({"scored": (0, 40 * 30), "psg": 900}, "10 of 40 scored clips lie outside the PSG"),
+        ({"scored": (-60, 600), "psg": 900}, "2 of 22 scored clips lie outside the PSG"),
+        ({"scored": (0, 1200), "psg": 900, "video": (0, 900)}, "is it longer than the recording"),
+        ({"psg": 3600}, "840 of 960 .*the video has them: is the PSG cut off?"),
+        ({"psg": 3600, "video": None}, "840 of 960 .*is it longer than the recording"),
+        ({"video": (100, NIGHT)}, "the video lacks 3 of 960 scored clips at its ends"),
+    ],
+)
+def test_what_is_left_out_is_noted(times, said):
+    (note,) = compare(**times)
+    assert re.search(said, note), note
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        # One of the three has another date; the time of day is right.
+        ({"scored": (14274 * DAY, 14274 * DAY + NIGHT)}, "dates do not: .*CSV"),
+        ({"scored": (-14274 * DAY, NIGHT - 14274 * DAY), "video": None}, "dates do not: .*CSV"),
+        ({"video": (DAY + 60, DAY + NIGHT)}, "dates do not: .*video_start"),
+        ({"video": (-900 - DAY, None)}, None),  # a video without a known end may reach here
+        # One of the three is of another time.
+        ({"scored": (40000, 60000)}, "PSG and video agree: is it the hypnogram of another"),
+        ({"scored": (40000, 60000), "video": (40000, 60000)}, "hypnogram and video agree: .*PSG"),
+        ({"scored": (40000, 60000), "video": None}, "lasts from 0 to 28800 s$"),
+        ({"video": (3600, NIGHT)}, "lacks 120 of 960 .*PSG and hypnogram agree: is the video cut"),
+        ({"video": (0, 3600)}, "lacks 840 of 960 .*lasts 3600 s .* 0 to 28800 s after"),
+        ({"video": (40000, 60000)}, "lacks 960 of 960 .* -40000 to -11200 s after"),
+    ],
+)
+def test_the_file_that_does_not_fit_is_blamed(times, said):
+    found = compare(**times)
+    assert not re.search(r"\d{6}", str(found))  # days between dates would tell the true date
+    assert found == [] if said is None else re.search(said, str(found)), found
