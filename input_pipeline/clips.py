@@ -57,6 +57,11 @@ class ClipSettings:
         return round(self.frame_rate * CLIP_SECONDS)
 
     @property
+    def channels(self) -> int:
+        """Colours of a frame: infrared is grey."""
+        return 1
+
+    @property
     def samples(self) -> int:
         """EEG samples in a clip."""
         return round(self.eeg_rate * CLIP_SECONDS)

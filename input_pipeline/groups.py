@@ -61,6 +61,23 @@ def neighbours(table: ClipTable, length: int) -> Groups:
     return np.asarray(groups, dtype=np.int64).reshape(-1, length)
 
 
+def shuffled_groups(table: ClipTable, batch_mode: str, group_size: int) -> Groups:
+    """What is shuffled in a batch mode that shuffles."""
+    if batch_mode == "contiguous":
+        return neighbours(table, group_size)
+    return (balanced if batch_mode == "balanced" else labelled_clips)(table)
+
+
+def steps_per_pass(
+    table: ClipTable, batch_size: int, batch_mode: str = "shuffled", group_size: int = 16
+) -> float:
+    """Training batches in one pass over the split."""
+    if batch_mode == "sequences":
+        lanes = max(1, batch_size // group_size)
+        return SequenceSchedule(table, group_size, lanes, seed=0).sequences / lanes
+    return shuffled_groups(table, batch_mode, group_size).size / batch_size
+
+
 def padded(
     rows: Int[np.ndarray, " rows"], multiple: int, padding: int
 ) -> Int[np.ndarray, " padded"]:

@@ -1,44 +1,33 @@
-"""Batches of clips for one process of a training: Grain from the records to the device.
+"""Batches of clips for one process of a training: Grain from the stored clips to the device.
 
 The position in the data is the step: what step n reads depends on the seed and n alone. P processes
 together read the rows that one process would read, in the same order; process p holds the p-th part
 of each batch. So no iterator state needs to be saved, and a run may go on with another number of
 processes.
 
-Batches are dicts of NumPy arrays: `video` uint8 [B, T, H, W, C], `eeg` float32 [B, samples] in
-microvolt, `audio_embedding` float32 [B, dim] (those that `keys` names), `stage` int32 [B] (-1
-unknown), `index` int32 [B] (row in the split), `mask` bool [B] (False: padding, whose index is the
-length of the split), and the rows of the arrays given as `extra`.
+Batches are dicts of NumPy arrays: the inputs that `keys` names (`clip_arrays.INPUTS`) as [B, …],
+the video [B, T, H, W, C] with the frames that `sampling` takes; `stage` int32 [B] (-1 unknown),
+`index` int32 [B] (row in the split), `mask` bool [B] (False: padding, whose index is the length of
+the split), and the rows of the arrays given as `extra`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
-from input_pipeline.datasets.jpeg import JpegFrames
+from input_pipeline.clip_arrays import Form, input_forms
 from input_pipeline.errors import UserError
-from input_pipeline.groups import (
-    BATCH_MODES,
-    Groups,
-    SequenceSchedule,
-    balanced,
-    labelled_clips,
-    neighbours,
-)
+from input_pipeline.groups import BATCH_MODES, SequenceSchedule, shuffled_groups
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource
 from input_pipeline.stages import UNKNOWN
 
 Batch = dict[str, np.ndarray]
-ToDevice = Callable[[Batch], Any]
-
-INPUTS = ("video", "eeg")
-"""Keys that a batch of recorded nights holds unless others are asked for."""
 
 _ON_DEVICE = 2  # batches held ready on the device
 
@@ -68,317 +57,265 @@ class Batches(Iterator[Any]):
         self.close()
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Clips that were read together, not copied yet."""
+class _Group(NamedTuple):
+    """Clips that belong together in a batch, not read yet."""
 
     rows: np.ndarray
-    clips: list[dict[str, Any] | None]
-    """None: padding."""
     frames: list[np.ndarray]
-    """Stored frames to take of each clip."""
-    is_first: bool
+    """Stored frames to take of each clip; none of padding."""
+    is_first: bool = False
+
+
+_NO_FRAMES = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """From rows to groups of clips, and from groups to the arrays of a batch."""
+class Loader:
+    """Reads batches of one split, for one of the processes that train together.
+
+    Attributes:
+        source: the split.
+        sampling: which frames a network sees.
+        keys: the inputs that a batch holds.
+        extra: arrays over the rows of the split that are joined to the batch (a teacher cache).
+        process_index: of this process.
+        process_count: processes that share each batch.
+        to_device: is called on each host batch ahead of time, in a thread of its own.
+        read_threads: threads that read; 0 reads in the caller's. Batches do not depend on it.
+
+    Raises:
+        UserError: clips do not hold such inputs or so many frames, or `extra` is of other rows.
+    """
 
     source: ClipSource
     sampling: Sampling
-    keys: tuple[str, ...]
-    extra: Mapping[str, np.ndarray]
-    sequences: bool = False
-    windows: int | None = None
-    """Windows of a clip to look at in test; None for all that cover it."""
+    keys: Sequence[str]
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    process_index: int = 0
+    process_count: int = 1
+    to_device: Callable[[Batch], Any] | None = None
+    read_threads: int = 2
 
-    def read(self, element: Any, offsets: np.ndarray | None = None) -> _Group:
-        """Reads the clips of one group; `offsets` are places of the moments, the middle if None."""
-        rows, is_first = element if self.sequences else (element, False)
-        info, end = self.source.info, len(self.source)
-        offsets = np.full(len(rows), 0.5) if offsets is None else offsets
-        clips = [self.source[row] if row < end else None for row in rows.tolist()]
-        frames = [
-            np.zeros(0, np.int64)  # padding, or no frames are wanted
-            if clip is None or "video" not in self.keys
-            else self.sampling.indices(len(clip["video"]), info.frame_rate, offset)
-            for clip, offset in zip(clips, offsets, strict=True)
+    def __post_init__(self) -> None:
+        info = self.source.info
+        if not 0 <= self.process_index < self.process_count:
+            raise ValueError(f"process {self.process_index} of {self.process_count}")
+        for key in self.keys:
+            if key not in info.inputs:
+                raise UserError(f"batch key {key!r}: clips hold {', '.join(info.inputs)}")
+        for name, array in self.extra.items():
+            if len(array) != len(self.source):
+                raise UserError(
+                    f"{name}: {len(array)} rows for a split of {len(self.source)} clips; "
+                    "expected one a clip"
+                )
+        if "video" in self.keys:
+            self.sampling.check(info.frames, info.frame_rate)
+
+    def train(
+        self,
+        batch_size: int,
+        seed: int,
+        *,
+        start_step: int = 0,
+        batch_mode: str = "shuffled",
+        group_size: int = 16,
+    ) -> Batches:
+        """Endless batches in a new random order every pass, from `start_step` on.
+
+        Args:
+            batch_size: clips of all processes together; each yields its share.
+            seed: of the order and of the frames' offsets.
+            start_step: the step whose batch comes first.
+            batch_mode: one of `groups.BATCH_MODES`; in `sequences` the arrays are
+                [sequences, clips, …], see `sequences`.
+            group_size: clips of a group (`contiguous`) or of a sequence.
+
+        Raises:
+            UserError: the split has no such clips, or the sizes do not fit each other.
+        """
+        if batch_mode not in BATCH_MODES:
+            raise UserError(f"batch_mode {batch_mode!r}: expected one of {', '.join(BATCH_MODES)}")
+        length = group_size if batch_mode in ("contiguous", "sequences") else 1
+        if batch_size % length:
+            raise UserError(
+                f"batch_size {batch_size}: expected a multiple of the group size {length}"
+            )
+        if batch_mode == "sequences":
+            return self.sequences(length, batch_size // length, seed, start_step=start_step)
+        source = self.source
+        groups = shuffled_groups(source.table, batch_mode, group_size)
+        if len(groups) * length < batch_size:
+            raise UserError(
+                f"split {source.split} has {len(groups)} groups of {length} labelled clips for "
+                f"{batch_mode} batches; expected at least one batch of {batch_size} clips"
+            )
+        share = self._share(batch_size // length)
+        dataset = (
+            grain.MapDataset.source(groups)
+            .seed(seed)
+            .shuffle()
+            .repeat()
+            .random_map(self._random_group)  # after repeat: new offsets every pass
+            .batch(share, drop_remainder=True, batch_fn=self._read)
+        )
+        return self._batches(dataset, start_step)
+
+    def evaluate(self, batch_size: int, windows: int | None = None) -> Batches:
+        """Every clip of the split once, in order, with centred frames; the last batch is padded.
+
+        With consecutive frames a clip comes once for each of its windows (`Sampling.windows`), at
+        most `windows` times. Clips of unknown stage are there too (a hypnogram has no holes);
+        metrics leave them out.
+        """
+        share = self._share(batch_size)
+        elements = self._all_windows(windows)
+        padding = np.full((-len(elements) % batch_size, 2), (len(self.source), 0))
+
+        def group(element: Int[np.ndarray, "2"]) -> _Group:
+            row, window = element.tolist()
+            return _Group(element[:1], [self._windows(row, windows)[window]])
+
+        dataset = (
+            grain.MapDataset.source(np.concatenate([elements, padding]))
+            .map(group)
+            .batch(share, batch_fn=self._read)
+        )
+        return self._batches(dataset)
+
+    def sequences(
+        self, length: int, batch_size: int, seed: int | None = None, *, start_step: int = 0
+    ) -> Batches:
+        """Batches of `batch_size` sequences of `length` clips in the order of the night, for
+        networks with a state.
+
+        All arrays are [B, L, …]; `is_first` bool [B] says that a lane begins a new night (or goes
+        on after a gap) and its state is to be reset. A lane reads a night to its end; the last
+        sequence of a night is padded (`mask`). Clips of unknown stage stay in their place.
+
+        Args:
+            seed: endless, nights in a new random order every pass, random frame offsets. None: one
+                pass in order with centred frames.
+        """
+        if length < 1:
+            raise UserError(f"sequences of {length} clips: expected 1 or more")
+        share = self._share(batch_size)
+        schedule = grain.MapDataset.source(
+            SequenceSchedule(self.source.table, length, batch_size, seed)
+        )
+        if seed is None:
+            groups = schedule.map(self._centred_sequence)
+        else:
+            groups = schedule.seed(seed).random_map(self._random_sequence)
+        dataset = groups.batch(share, drop_remainder=True, batch_fn=self._read_sequences)
+        return self._batches(dataset, start_step)
+
+    # What of each clip is read
+
+    def _random_group(self, rows: np.ndarray, rng: np.random.Generator) -> _Group:
+        # `rng` depends on the seed and the position alone.
+        return _Group(rows, self._frames(rows, rng.random(len(rows))))
+
+    def _random_sequence(
+        self, element: tuple[np.ndarray, bool], rng: np.random.Generator
+    ) -> _Group:
+        rows, is_first = element
+        return _Group(rows, self._frames(rows, rng.random(len(rows))), is_first)
+
+    def _centred_sequence(self, element: tuple[np.ndarray, bool]) -> _Group:
+        rows, is_first = element
+        return _Group(rows, self._frames(rows, np.full(len(rows), 0.5)), is_first)
+
+    def _frames(self, rows: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
+        """The stored frames to take; `offsets` are places of the moments."""
+        if "video" not in self.keys:
+            return [_NO_FRAMES] * len(rows)
+        rate, stored = self.source.info.frame_rate, self.source.stored_frames
+        return [
+            _NO_FRAMES
+            if row >= len(stored)
+            else self.sampling.indices(int(stored[row]), rate, offset)
+            for row, offset in zip(rows.tolist(), offsets, strict=True)
         ]
-        return _Group(rows, clips, frames, is_first)
 
-    def read_window(self, element: Int[np.ndarray, "2"]) -> _Group:
-        """Reads one clip with the frames of one of its windows; `element` is row and window."""
-        row, window = element.tolist()
-        clip = self.source[row] if row < len(self.source) else None
-        taken = np.zeros(0, np.int64)  # padding, or no frames are wanted
-        if clip is not None and "video" in self.keys:
-            info, stored = self.source.info, len(clip["video"])
-            taken = self.sampling.windows(stored, info.frame_rate, self.windows)[window]
-        return _Group(element[:1], [clip], [taken], False)
+    def _windows(self, row: int, most: int | None) -> list[np.ndarray]:
+        """Frames of the windows that a test looks at."""
+        if "video" not in self.keys or row >= len(self.source):
+            return [_NO_FRAMES]
+        stored = int(self.source.stored_frames[row])
+        return self.sampling.windows(stored, self.source.info.frame_rate, most)
 
-    def all_windows(self) -> Int[np.ndarray, "windows 2"]:
+    def _all_windows(self, most: int | None) -> Int[np.ndarray, "windows 2"]:
         """Row and number of every window of the split."""
         counts = np.ones(len(self.source), np.int64)
         if "video" in self.keys and self.sampling.mode == "consecutive":
-            rate = self.source.info.frame_rate
-            stored = self.source.stored_frames
-            counts = np.array([len(self.sampling.windows(n, rate, self.windows)) for n in stored])
+            counts = np.array([len(self._windows(row, most)) for row in range(len(counts))])
         rows = np.repeat(np.arange(len(counts)), counts)
         firsts = np.repeat(np.cumsum(counts) - counts, counts)
         return np.stack([rows, np.arange(len(rows)) - firsts], axis=1)
 
-    def read_randomly(self, element: Any, rng: np.random.Generator) -> _Group:
-        """Reads with a random offset for each clip; `rng` depends on the seed and the position
-        alone."""
-        length = len(element[0]) if self.sequences else len(element)
-        return self.read(element, rng.random(length))
+    # From groups to the arrays of a batch
 
-    def assemble(self, groups: Sequence[_Group]) -> Batch:
-        """Copies every clip once, into its place in the batch."""
+    def _read(self, groups: Sequence[_Group]) -> Batch:
+        """Reads every clip once, into its place in the batch."""
         rows = np.concatenate([group.rows for group in groups])
-        clips = [clip for group in groups for clip in group.clips]
         frames = [taken for group in groups for taken in group.frames]
         mask = rows < len(self.source)
-        batch: Batch = {}
-        if "video" in self.keys:
-            video = np.empty(
-                (len(rows), self.sampling.frames, *self.source.info.video_shape[1:]), np.uint8
-            )
-            for out, clip, taken in zip(video, clips, frames, strict=True):
-                if clip is None:
-                    out[:] = 0
-                elif isinstance(clip["video"], JpegFrames):
-                    clip["video"].take(taken, out)
-                else:
-                    np.take(
-                        clip["video"], taken, axis=0, out=out, mode="clip"
-                    )  # "raise" would copy twice
-            batch["video"] = video
-        lengths = {"eeg": self.source.info.samples, "audio_embedding": self.source.info.audio_dim}
-        for key in self.keys:
-            if key == "video":
-                continue
-            vectors = np.zeros((len(rows), lengths[key]), np.float32)
-            for out, clip in zip(vectors, clips, strict=True):
-                if clip is not None:
-                    out[:] = clip[key]
-            batch[key] = vectors
-        stages = [UNKNOWN if clip is None else clip["stage"] for clip in clips]
-        batch |= {
-            "stage": np.asarray(stages, np.int32),
-            "index": rows.astype(np.int32),
-            "mask": mask,
+        batch: Batch = {
+            key: np.empty((len(rows), *form.shape), form.dtype)
+            for key, form in self._forms().items()
         }
+        for place, row in enumerate(rows.tolist()):
+            out = {key: batch[key][place] for key in self.keys}
+            if mask[place]:
+                self.source.read(row, out, frames[place])
+            else:
+                for array in out.values():
+                    array[:] = 0
+        clipped = np.where(mask, rows, 0)
+        batch["stage"] = np.where(mask, self.source.table.stage[clipped], UNKNOWN).astype(np.int32)
+        batch |= {"index": rows.astype(np.int32), "mask": mask}
         for name, array in self.extra.items():
-            joined = np.asarray(array[np.where(mask, rows, 0)])
+            joined = np.asarray(array[clipped])
             joined[~mask] = 0
             batch[name] = joined
-        if self.sequences:
-            batch = {
-                key: value.reshape(len(groups), -1, *value.shape[1:])
-                for key, value in batch.items()
-            }
-            batch["is_first"] = np.asarray([group.is_first for group in groups])
         return batch
 
+    def _forms(self) -> dict[str, Form]:
+        """How the inputs lie in one clip of a batch."""
+        forms = input_forms(self.source.info)
+        if "video" in forms:
+            dtype, (_, *frame) = forms["video"]
+            forms["video"] = Form(dtype, (self.sampling.frames, *frame))
+        return {key: forms[key] for key in self.keys}
 
-def _reader(
-    source: ClipSource,
-    sampling: Sampling,
-    keys: Sequence[str],
-    extra: Mapping[str, np.ndarray] | None,
-    sequences: bool = False,
-    windows: int | None = None,
-) -> _Reader:
-    extra = dict(extra or {})
-    for key in keys:
-        if key not in source.info.inputs:
-            raise UserError(f"batch key {key!r}: clips hold {', '.join(source.info.inputs)}")
-    for name, array in extra.items():
-        if len(array) != len(source):
+    def _read_sequences(self, groups: Sequence[_Group]) -> Batch:
+        batch = {
+            key: value.reshape(len(groups), -1, *value.shape[1:])
+            for key, value in self._read(groups).items()
+        }
+        return {**batch, "is_first": np.asarray([group.is_first for group in groups])}
+
+    # This process's share
+
+    def _share(self, groups_a_batch: int) -> int:
+        if groups_a_batch < 1 or groups_a_batch % self.process_count:
             raise UserError(
-                f"{name}: {len(array)} rows for a split of {len(source)} clips; expected one a clip"
+                f"a batch of {groups_a_batch} groups of clips cannot be divided evenly among "
+                f"{self.process_count} processes"
             )
-    if "video" in keys:
-        sampling.check(source.info.frames, source.info.frame_rate)
-    return _Reader(source, sampling, tuple(keys), extra, sequences, windows)
+        return groups_a_batch // self.process_count
 
-
-def _share(groups_a_batch: int, process_index: int, process_count: int) -> int:
-    if not 0 <= process_index < process_count:
-        raise ValueError(f"process {process_index} of {process_count}")
-    if groups_a_batch < 1 or groups_a_batch % process_count:
-        raise UserError(
-            f"a batch of {groups_a_batch} groups of clips cannot be divided evenly among "
-            f"{process_count} processes"
+    def _batches(self, dataset: grain.MapDataset, start_step: int = 0) -> Batches:
+        first = start_step * self.process_count + self.process_index
+        # Few threads and a short buffer: the default (16 threads, 500 elements) was measured to be
+        # slower, and an element here is a whole batch.
+        options = grain.ReadOptions(
+            num_threads=self.read_threads, prefetch_buffer_size=2 * self.read_threads
         )
-    return groups_a_batch // process_count
-
-
-def _batches(dataset: grain.MapDataset, to_device: ToDevice | None, read_threads: int) -> Batches:
-    # Few threads and a short buffer: the default (16 threads, 500 elements) was measured to be
-    # slower, and an element here is a whole batch.
-    options = grain.ReadOptions(num_threads=read_threads, prefetch_buffer_size=2 * read_threads)
-    batches = dataset.to_iter_dataset(options)
-    if to_device is not None:
-        batches = grain.experimental.ThreadPrefetchIterDataset(
-            batches.map(to_device), prefetch_buffer_size=_ON_DEVICE
-        )
-    return Batches(batches)
-
-
-def _groups(source: ClipSource, batch_mode: str, group_size: int) -> Groups:
-    """What is shuffled in a mode that shuffles."""
-    if batch_mode == "contiguous":
-        return neighbours(source.table, group_size)
-    return (balanced if batch_mode == "balanced" else labelled_clips)(source.table)
-
-
-def steps_per_pass(
-    source: ClipSource, batch_size: int, batch_mode: str = "shuffled", group_size: int = 16
-) -> float:
-    """Training batches in one pass over the split."""
-    if batch_mode == "sequences":
-        lanes = max(1, batch_size // group_size)
-        return SequenceSchedule(source.table, group_size, lanes, seed=0).sequences / lanes
-    return _groups(source, batch_mode, group_size).size / batch_size
-
-
-def train_batches(
-    source: ClipSource,
-    *,
-    batch_size: int,
-    seed: int,
-    sampling: Sampling,
-    keys: Sequence[str] = INPUTS,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-    batch_mode: str = "shuffled",
-    group_size: int = 16,
-    to_device: ToDevice | None = None,
-    read_threads: int = 2,
-    extra: Mapping[str, np.ndarray] | None = None,
-) -> Batches:
-    """Endless batches in a new random order every pass, from `start_step` on.
-
-    Args:
-        batch_size: clips of all processes together; each yields its `batch_size / process_count`.
-        batch_mode: one of `BATCH_MODES`; in `sequences` the arrays are [sequences, clips, …] and
-            `is_first` is there, see `sequences`.
-        group_size: clips of a group (`contiguous`) or of a sequence.
-        to_device: is called on each host batch ahead of time, in a thread of its own.
-        extra: arrays over the rows of the split that are joined to the batch (a teacher cache).
-
-    Raises:
-        UserError: the split has no such clips, or the sizes do not fit each other.
-    """
-    if batch_mode not in BATCH_MODES:
-        raise UserError(f"batch_mode {batch_mode!r}: expected one of {', '.join(BATCH_MODES)}")
-    length = group_size if batch_mode in ("contiguous", "sequences") else 1
-    if batch_size % length:
-        raise UserError(f"batch_size {batch_size}: expected a multiple of the group size {length}")
-    if batch_mode == "sequences":
-        return sequences(
-            source,
-            length,
-            batch_size=batch_size // length,
-            sampling=sampling,
-            seed=seed,
-            keys=keys,
-            start_step=start_step,
-            process_index=process_index,
-            process_count=process_count,
-            to_device=to_device,
-            read_threads=read_threads,
-            extra=extra,
-        )
-    groups = _groups(source, batch_mode, group_size)
-    if len(groups) * length < batch_size:
-        raise UserError(
-            f"split {source.split} has {len(groups)} groups of {length} labelled clips for "
-            f"{batch_mode} batches; expected at least one batch of {batch_size} clips"
-        )
-    local = _share(batch_size // length, process_index, process_count)
-    reader = _reader(source, sampling, keys, extra)
-    dataset = (
-        grain.MapDataset.source(groups)
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(reader.read_randomly)  # after repeat: new offsets every pass
-        .batch(local, drop_remainder=True, batch_fn=reader.assemble)
-    )
-    first = start_step * process_count + process_index
-    return _batches(dataset[first::process_count], to_device, read_threads)
-
-
-def eval_batches(
-    source: ClipSource,
-    *,
-    batch_size: int,
-    sampling: Sampling,
-    keys: Sequence[str] = INPUTS,
-    process_index: int = 0,
-    process_count: int = 1,
-    to_device: ToDevice | None = None,
-    read_threads: int = 2,
-    extra: Mapping[str, np.ndarray] | None = None,
-    windows: int | None = None,
-) -> Batches:
-    """Every clip of the split once, in order, with centred frames; the last batch is padded.
-
-    With consecutive frames a clip comes once for each of its windows (`Sampling.windows`), at most
-    `windows` times. Clips of unknown stage are there too (a hypnogram has no holes); metrics leave
-    them out.
-    """
-    local = _share(batch_size, process_index, process_count)
-    reader = _reader(source, sampling, keys, extra, windows=windows)
-    elements = reader.all_windows()
-    padding = np.full((-len(elements) % batch_size, 2), (len(source), 0))
-    dataset = (
-        grain.MapDataset.source(np.concatenate([elements, padding]))
-        .map(reader.read_window)
-        .batch(local, batch_fn=reader.assemble)
-    )
-    return _batches(dataset[process_index::process_count], to_device, read_threads)
-
-
-def sequences(
-    source: ClipSource,
-    length: int,
-    *,
-    batch_size: int,
-    sampling: Sampling,
-    seed: int | None,
-    keys: Sequence[str] = INPUTS,
-    start_step: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-    to_device: ToDevice | None = None,
-    read_threads: int = 2,
-    extra: Mapping[str, np.ndarray] | None = None,
-) -> Batches:
-    """Batches of `batch_size` sequences of `length` clips in the order of the night, for networks
-    with a state.
-
-    All arrays are [B, L, ...]; `is_first` bool [B] says that a lane begins a new night (or goes on
-    after a gap) and its state is to be reset. A lane reads a night to its end; the last sequence of
-    a night is padded (`mask`). Clips of unknown stage stay in their place.
-
-    Args:
-        seed: endless, nights in a new random order every pass, random frame offsets. None: one pass
-            in order with centred frames.
-    """
-    local = _share(batch_size, process_index, process_count)
-    reader = _reader(source, sampling, keys, extra, sequences=True)
-    if length < 1:
-        raise UserError(f"sequences of {length} clips: expected 1 or more")
-    schedule = grain.MapDataset.source(SequenceSchedule(source.table, length, batch_size, seed))
-    if seed is None:
-        read = schedule.map(reader.read)
-    else:
-        read = schedule.seed(seed).random_map(reader.read_randomly)
-    dataset = read.batch(local, drop_remainder=True, batch_fn=reader.assemble)
-    first = start_step * process_count + process_index
-    return _batches(dataset[first::process_count], to_device, read_threads)
+        batches = dataset[first :: self.process_count].to_iter_dataset(options)
+        if self.to_device is not None:
+            batches = grain.experimental.ThreadPrefetchIterDataset(
+                batches.map(self.to_device), prefetch_buffer_size=_ON_DEVICE
+            )
+        return Batches(batches)

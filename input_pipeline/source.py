@@ -1,11 +1,10 @@
 """Fast random access to the clips of a built dataset.
 
 TFDS reads its own records through a protobuf parser and a copy. Here the same shards are read with
-a walk over the wire format of `tf.train.Example` that returns views of the record's bytes;
-`reader="tfds"` takes the official way and gives equal elements.
+a walk over the wire format of `tf.train.Example` that returns views of the record's bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordReader
 from jaxtyping import Int
 
+from input_pipeline.clip_arrays import input_forms
 from input_pipeline.datasets.dataset_files import (
     ClipTable,
     DatasetInfo,
@@ -99,17 +99,15 @@ def parse_example(record: bytes) -> dict[str, memoryview | int | None]:
 class ClipSource(Sequence[Clip]):
     """The clips of one split by their row; safe to read from several threads."""
 
-    def __init__(
-        self,
-        info: DatasetInfo,
-        split: str,
-        table: ClipTable,
-        records: Any,
-        shards: Sequence[Path],
-        reader: str,
-    ):
+    def __init__(self, info: DatasetInfo, split: str, table: ClipTable, shards: Sequence[Path]):
+        """Opens the shards; raises RuntimeError or ValueError for what is no such file."""
         self.info, self.split, self.table = info, split, table
-        self._records, self._shards, self._reader = records, shards, reader
+        self._records = ArrayRecordDataSource([str(path) for path in shards])
+        self._shards, self._forms = shards, input_forms(info)
+        self.stored_frames: Int[np.ndarray, " clips"] = (
+            np.full(len(table), info.frames) if table.frames is None else table.frames
+        )
+        """Frames stored of each clip."""
 
     @property
     def fingerprint(self) -> str:
@@ -117,26 +115,65 @@ class ClipSource(Sequence[Clip]):
         place."""
         return fingerprint([self.info.fingerprint, self.split])
 
+    @property
+    def whole(self) -> bool:
+        """Whether there is a record for every row."""
+        return len(self._records) == len(self.table)
+
     def __len__(self) -> int:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
-        """`video` and `eeg` are read-only views of the stored record.
+        """Arrays are read-only views of the stored record.
 
         Raises:
             UserError: the record is damaged, or is not the clip that the table says.
         """
         index = range(len(self))[index]
+        arrays = self._arrays(index, self._forms)
+        return {**arrays, "stage": int(self.table.stage[index]), "index": index}
+
+    def read(
+        self, row: int, out: Mapping[str, np.ndarray], frames: Int[np.ndarray, " taken"]
+    ) -> None:
+        """Copies arrays of one clip, each once, to where they are wanted.
+
+        Args:
+            row: of the split.
+            out: name of an input -> where it goes, of its shape in a clip.
+            frames: which of the stored frames `out["video"]` takes.
+
+        Raises:
+            UserError: the record is damaged, or is not the clip that the table says.
+        """
+        if not out:
+            return
+        for name, stored in self._arrays(row, out).items():
+            target = out[name]
+            if isinstance(stored, JpegFrames):
+                stored.take(frames, target)
+            elif name == "video":
+                np.take(stored, frames, axis=0, out=target, mode="clip")  # "raise" copies twice
+            else:
+                target[:] = stored
+
+    def _arrays(self, row: int, names: Iterable[str]) -> Clip:
         try:
-            record = self._records[index]
-            clip = self._of_tfds(record) if self._reader == "tfds" else self._views(record)
+            example = parse_example(self._records[row])
+            arrays = {name: self._view(name, example) for name in names}
+            stage = example["stage"]
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError):
             # What the record reader says of a wrong checksum, and the parsing of foreign bytes.
-            raise UserError(self._damage(index, "cannot be read")) from None
-        if clip["stage"] != self.table.stage[index]:
-            raise UserError(self._damage(index, "has another stage than the table"))
-        clip["index"] = index
-        return clip
+            raise UserError(self._damage(row, "cannot be read")) from None
+        if stage != self.table.stage[row]:
+            raise UserError(self._damage(row, "has another stage than the table"))
+        return arrays
+
+    def _view(self, name: str, example: Mapping[str, Any]) -> Any:
+        if name == "video" and not self.info.frames:
+            return JpegFrames(example["jpeg"], np.frombuffer(example["frame_ends"], np.int64))
+        form = self._forms[name]
+        return np.frombuffer(example[name], form.dtype).reshape(form.shape)
 
     def _damage(self, index: int, what: str) -> str:
         """The line about a record: which one of which shard, and what to do."""
@@ -149,40 +186,9 @@ class ClipSource(Sequence[Clip]):
             record -= count
         return f"shard {name}: record {record} is damaged ({what}); {rebuild(folder)}"
 
-    @property
-    def stored_frames(self) -> Int[np.ndarray, " clips"]:
-        """Frames stored of each clip."""
-        if self.table.frames is not None:
-            return self.table.frames
-        return np.full(len(self), self.info.frames)
 
-    def _of_tfds(self, record: dict[str, Any]) -> Clip:
-        clip = {key: record[key] for key in self.info.inputs if key in record}
-        clip["stage"] = int(record["stage"])
-        if "jpeg" in record:
-            clip["video"] = JpegFrames(memoryview(record["jpeg"]), record["frame_ends"])
-        return clip
-
-    def _views(self, record: bytes) -> Clip:
-        example: dict[str, Any] = parse_example(record)
-        clip: Clip = {"stage": example["stage"]}
-        for key in self.info.inputs:
-            if key != "video":
-                clip[key] = np.frombuffer(example[key], np.float32)
-            elif self.info.frames:
-                clip[key] = np.frombuffer(example[key], np.uint8).reshape(self.info.video_shape)
-            else:
-                ends = np.frombuffer(example["frame_ends"], np.int64)
-                clip[key] = JpegFrames(example["jpeg"], ends)
-        return clip
-
-
-def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> ClipSource:
+def open_split(dataset_dir: str | Path, split: str) -> ClipSource:
     """Opens `train`, `validation` or `test` of a built dataset.
-
-    Args:
-        reader: `fast` walks the records itself; `tfds` goes through `as_data_source` (slower, equal
-            elements).
 
     Raises:
         UserError: no finished dataset, no such split, or shards that do not fit their table.
@@ -191,20 +197,14 @@ def open_split(dataset_dir: str | Path, split: str, reader: str = "fast") -> Cli
     info = read_info(folder)
     if split not in SPLITS:
         raise UserError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
-    if reader not in ("fast", "tfds"):
-        raise UserError(f"reader {reader!r}: expected 'fast' or 'tfds'")
     stored = info.shared_splits.get(split, split)
     shards = sorted(folder.glob(f"*-{stored}.array_record-*"))
     table = read_table(folder, info, stored)
     damaged = UserError(f"{folder}: the shards of split {split} are damaged; {rebuild(folder)}")
     try:
-        records: Any = ArrayRecordDataSource([str(path) for path in shards])
+        source = ClipSource(info, split, table, shards)
     except (RuntimeError, ValueError):  # what the record reader says of a cut or foreign file
         raise damaged from None
-    if len(records) != len(table):
+    if not source.whole:
         raise damaged
-    if reader == "tfds":
-        import tensorflow_datasets as tfds  # slow to import and not needed for the fast reader
-
-        records = tfds.builder_from_directory(folder).as_data_source(stored)
-    return ClipSource(info, split, table, records, shards, reader)
+    return source

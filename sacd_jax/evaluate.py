@@ -15,10 +15,10 @@ from scipy import special
 
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets.dataset_files import read_info
-from input_pipeline.datasets.simulated import nights_folder
+from input_pipeline.datasets.simulated_nights import nights_folder
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file, write_json
-from input_pipeline.loader import Batches, eval_batches, sequences
+from input_pipeline.loader import Batches, Loader
 from input_pipeline.simulation.ceiling import ceiling
 from input_pipeline.source import ClipSource, open_split
 from input_pipeline.splits import SPLITS
@@ -108,17 +108,17 @@ class Evaluator:
                 yield _without_padding(pending)
 
     def _open(self, source: ClipSource, windows: int | None) -> Batches:
-        common = {
-            "batch_size": self._batch_size,
-            "sampling": self._sampling,
-            "keys": self._encoder.input_keys,
-            "process_index": jax.process_index(),
-            "process_count": jax.process_count(),
-            "to_device": parallel.to_device(self._mesh),
-        }
+        loader = Loader(
+            source,
+            self._sampling,
+            self._encoder.input_keys,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            to_device=parallel.to_device(self._mesh),
+        )
         if self._has_state:
-            return sequences(source, SEQUENCE_LENGTH, seed=None, **common)
-        return eval_batches(source, windows=windows, **common)
+            return loader.sequences(SEQUENCE_LENGTH, self._batch_size)
+        return loader.evaluate(self._batch_size, windows)
 
     def _first_carry(self) -> Tree:
         if not self._has_state:

@@ -13,7 +13,8 @@ import jax
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
-from input_pipeline.loader import steps_per_pass, train_batches
+from input_pipeline.groups import steps_per_pass
+from input_pipeline.loader import Loader
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
 from sacd_jax import cache_teacher, parallel
@@ -76,7 +77,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     # Data
     mesh = parallel.make_mesh()
     source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
-    steps_a_pass = steps_per_pass(source, run.batch_size, run.batch_mode, run.group_size)
+    steps_a_pass = steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size)
     total_steps = max(1, round(run.passes * steps_a_pass))
     evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
     checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
@@ -100,19 +101,21 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     best = log.best("validation", "accuracy")
     watch, window = Stopwatch(), Window(workdir.name)
     any_process, stopping = parallel.AnyProcess(mesh), False
-    batches = train_batches(
+    loader = Loader(
         source,
-        batch_size=run.batch_size,
-        seed=run.seed,
-        sampling=run.sampling,
-        keys=task.input_keys,
+        run.sampling,
+        task.input_keys,
+        task.extra,
+        jax.process_index(),
+        jax.process_count(),
+        parallel.to_device(mesh),
+    )
+    batches = loader.train(
+        run.batch_size,
+        run.seed,
         start_step=first_step,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
         batch_mode=run.batch_mode,
         group_size=run.group_size,
-        to_device=parallel.to_device(mesh),
-        extra=task.extra,
     )
     progress = Progress(
         f"train {workdir.name}",

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline.datasets import simulated
+from input_pipeline.datasets import simulated_nights
 from input_pipeline.datasets.dataset_files import (
     INFO_FILE,
     SPLITS_FILE,
@@ -87,7 +87,7 @@ def _build(
     remove_unfinished(root, f"{settings.name}-*")
     remove_unfinished(store)
     if settings.simulated:
-        nights = _sorted(simulated.simulated_nights(settings, root, jobs))
+        nights = _sorted(simulated_nights.simulated_nights(settings, root, jobs))
     split = split or make_splits(nights, settings.split)
     for note in split.notes:
         print(f"split: {note}", file=sys.stderr, flush=True)
@@ -144,8 +144,9 @@ def _table(chosen: Sequence[tuple[DecodedNight, np.ndarray]]) -> ClipTable:
 def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> None:
     """Writes the TFDS part of a dataset directly into `folder`."""
     # TFDS is slow to import, and only building needs it.
-    from input_pipeline.datasets.s3ve import Piece, S3ve, Simulated
+    from input_pipeline.datasets.s3ve import Piece, S3ve
     from input_pipeline.datasets.shards import write_shards
+    from input_pipeline.datasets.simulated import Simulated
 
     parts = {part: [Piece(*piece) for piece in pieces] for part, pieces in chosen.items()}
     total = sum(len(piece.chosen) for pieces in parts.values() for piece in pieces)
@@ -179,7 +180,7 @@ def _info(
         frames=clips.frames,
         height=clips.height,
         width=clips.width,
-        channels=1,
+        channels=clips.channels,
         eeg_rate=clips.eeg_rate,
         samples=clips.samples,
         counts=counts,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from input_pipeline.clip_arrays import input_forms
 from input_pipeline.digests import (
     check_file,
     file_digest,
@@ -134,13 +135,7 @@ class DatasetInfo:
     @property
     def inputs(self) -> tuple[str, ...]:
         """What a clip holds for networks to read."""
-        sizes = {"video": self.height, "eeg": self.samples, "audio_embedding": self.audio_dim}
-        return tuple(name for name, size in sizes.items() if size)
-
-    @property
-    def video_shape(self) -> tuple[int, int, int, int]:
-        """Frames, height, width, channels of a stored clip."""
-        return self.frames, self.height, self.width, self.channels
+        return tuple(input_forms(self))
 
     def write(self, folder: Path) -> None:
         """Writes `dataset.json`, with the digests of the tables, split and card that are there."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from input_pipeline.clip_arrays import LABELS, Form, input_forms
 from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.datasets.settings import VERSION, night_description
 from input_pipeline.errors import UserError
@@ -21,7 +22,10 @@ from input_pipeline.night import Night
 from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
 
-_ARRAYS = {"video": np.uint8, "eeg": np.float32, "stage": np.int32, "clip_index": np.int32}
+
+def _forms(settings: ClipSettings) -> dict[str, Form]:
+    """Name of a decoded night's files -> how they lie in one clip."""
+    return {**input_forms(settings), **LABELS}
 
 
 @dataclass(frozen=True)
@@ -33,23 +37,16 @@ class DecodedNight:
     settings: ClipSettings
 
     def array(self, name: str) -> np.ndarray:
-        """`video` [clips, frames, height, width, 1], `eeg` [clips, samples], `stage` or
-        `clip_index` [clips]."""
-        settings = self.settings
-        shapes = {
-            "video": (settings.frames, settings.height, settings.width, 1),
-            "eeg": (settings.samples,),
-        }
-        return np.memmap(self.folder / name, _ARRAYS[name], mode="r").reshape(
-            -1, *shapes.get(name, ())
-        )
+        """An input [clips, …] (see `clip_arrays`), `stage` or `clip_index` [clips]."""
+        dtype, shape = _forms(self.settings)[name]
+        return np.memmap(self.folder / name, dtype, mode="r").reshape(-1, *shape)
 
     def records(self, chosen: Sequence[int] | np.ndarray) -> Iterator[dict[str, Any]]:
         """The clip records at the positions `chosen`; arrays are views of the files."""
-        arrays = {name: self.array(name) for name in _ARRAYS}
+        arrays = {name: self.array(name) for name in _forms(self.settings)}
         for position in chosen:
             record: dict[str, Any] = {name: array[position] for name, array in arrays.items()}
-            record |= {"stage": int(record["stage"]), "clip_index": int(record["clip_index"])}
+            record |= {name: int(record[name]) for name in LABELS}
             yield record | {"night_id": self.night.night_id, "subject_id": self.night.subject_id}
 
 
@@ -64,10 +61,11 @@ def _decode(job: _Job) -> str | None:
     """Writes the clips of one night; returns what is wrong with it, if a user can mend that."""
     try:
         with whole_folder(job.folder) as folder, ExitStack() as open_files:
-            files = {name: open_files.enter_context(open(folder / name, "wb")) for name in _ARRAYS}
+            forms = _forms(job.settings)
+            files = {name: open_files.enter_context(open(folder / name, "wb")) for name in forms}
             count = 0
             for clip in clips(job.night, job.settings):
-                for name, dtype in _ARRAYS.items():
+                for name, (dtype, _) in forms.items():
                     files[name].write(np.ascontiguousarray(clip[name], dtype).data)
                 count += 1
             if not count:

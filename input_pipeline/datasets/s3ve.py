@@ -1,5 +1,6 @@
-"""The TFDS builders of clip datasets: any manifest of nights goes this way, simulated or not."""
+"""The TFDS builder of recorded nights: any manifest goes this way."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from input_pipeline.clip_arrays import input_forms
 from input_pipeline.clips import ClipSettings
 from input_pipeline.datasets.decode import DecodedNight
 from input_pipeline.datasets.settings import VERSION
-from input_pipeline.datasets.shards import PlainWriter, Records, in_shards
+from input_pipeline.datasets.shards import PlainWriter, Records, clip_features, in_shards
 
 
 @dataclass(frozen=True)
@@ -21,24 +23,6 @@ class Piece:
     night: DecodedNight
     chosen: np.ndarray
     """Positions in the night, ascending."""
-
-
-def clip_features(settings: ClipSettings) -> tfds.features.FeaturesDict:
-    """The clip record. Plain bytes: TFDS reads them 16 times faster than its default tensors."""
-    plain = tfds.features.Encoding.BYTES
-    video = (settings.frames, settings.height, settings.width, 1)
-    return tfds.features.FeaturesDict(
-        {
-            "video": tfds.features.Tensor(shape=video, dtype=np.uint8, encoding=plain),
-            "eeg": tfds.features.Tensor(
-                shape=(settings.samples,), dtype=np.float32, encoding=plain
-            ),
-            "stage": tfds.features.Scalar(dtype=np.int32),
-            "subject_id": tfds.features.Text(),
-            "night_id": tfds.features.Text(),
-            "clip_index": tfds.features.Scalar(dtype=np.int32),
-        }
-    )
 
 
 def _records(pieces: Sequence[Piece], on_record: Callable[[], None]) -> Records:
@@ -77,7 +61,7 @@ class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
         return tfds.core.DatasetInfo(
             builder=self,
             description="30-s clips of a sleeper's infrared video and EEG with the sleep stage.",
-            features=clip_features(self._clips),
+            features=clip_features(input_forms(self._clips)),
             disable_shuffling=True,
         )
 
@@ -87,8 +71,8 @@ class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Records]]]:
-        settings = self._clips
-        clip_bytes = settings.frames * settings.height * settings.width + 4 * settings.samples
+        forms = input_forms(self._clips).values()
+        clip_bytes = sum(math.prod(form.shape) * np.dtype(form.dtype).itemsize for form in forms)
 
         def size(piece: Piece) -> int:
             return len(piece.chosen) * clip_bytes
@@ -97,10 +81,3 @@ class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
             split: [partial(_records, shard, self._on_record) for shard in in_shards(pieces, size)]
             for split, pieces in self._parts.items()
         }
-
-
-class Simulated(S3ve, skip_registration=True):
-    """Clips of simulated nights, read back from EDF+ and MP4 like those of a hospital.
-
-    A test bed: figures on it are no clinical results.
-    """

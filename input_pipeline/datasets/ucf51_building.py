@@ -12,9 +12,16 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
+from input_pipeline.clip_arrays import Form
 from input_pipeline.datasets import jpeg
 from input_pipeline.datasets.dataset_files import ClipTable, DatasetInfo, table_path
-from input_pipeline.datasets.shards import PlainWriter, Records, in_shards, write_shards
+from input_pipeline.datasets.shards import (
+    PlainWriter,
+    Records,
+    clip_features,
+    in_shards,
+    write_shards,
+)
 from input_pipeline.datasets.ucf51 import (
     EMBEDDING,
     SPLIT_MODE,
@@ -246,25 +253,13 @@ class Ucf51(tfds.core.ShardBasedBuilder, skip_registration=True):
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        plain = tfds.features.Encoding.BYTES
-        features: dict[str, Any] = {
-            "audio_embedding": tfds.features.Tensor(
-                shape=(EMBEDDING,), dtype=np.float32, encoding=plain
-            ),
-            "stage": tfds.features.Scalar(dtype=np.int32),
-            "subject_id": tfds.features.Text(),
-            "night_id": tfds.features.Text(),
-            "clip_index": tfds.features.Scalar(dtype=np.int32),
-        }
+        arrays = {"audio_embedding": Form(np.float32, (EMBEDDING,))}
         if self._parts["train"][0].frames is not None:
-            features |= {
-                "jpeg": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding=plain),
-                "frame_ends": tfds.features.Tensor(shape=(None,), dtype=np.int64, encoding=plain),
-            }
+            arrays |= {"jpeg": Form(np.uint8, (None,)), "frame_ends": Form(np.int64, (None,))}
         return tfds.core.DatasetInfo(
             builder=self,
             description="Videos of 51 actions of UCF101 with an embedding of their sound.",
-            features=tfds.features.FeaturesDict(features),
+            features=clip_features(arrays),
             disable_shuffling=True,
         )
 

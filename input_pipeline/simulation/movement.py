@@ -89,11 +89,6 @@ class Twitches:
     """Pixels of an image 64 wide, (down, right)."""
     seconds: float = _TWITCH_SECONDS
 
-    def between(self, begin: float, end: float) -> "Twitches":
-        """Those that begin in [begin, end), with time counted from `begin`."""
-        here = (self.onset >= begin) & (self.onset < end)
-        return Twitches(self.onset[here] - begin, self.part[here], self.displacement[here])
-
 
 def simulate_movements(
     rng: np.random.Generator,

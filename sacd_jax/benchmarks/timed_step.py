@@ -4,11 +4,13 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
 import numpy as np
 
+from input_pipeline.clip_arrays import Form, input_forms
 from input_pipeline.errors import UserError
 from sacd_jax.benchmarks.timing import Measured
 from sacd_jax.config import AugmentConfig, OptimizerConfig
@@ -97,16 +99,26 @@ def random_batch(keys: tuple[str, ...], arguments: argparse.Namespace) -> dict[s
         arguments: see `add_clip_arguments`.
     """
     rng = np.random.default_rng(0)
-    size = arguments.batch
-    frame = (arguments.frames, arguments.size, arguments.size, arguments.colours)
-    known = {
-        "video": lambda: rng.integers(0, 256, (size, *frame), np.uint8),
-        "eeg": lambda: rng.normal(0, 20, (size, 3750)).astype(np.float32),
-        "audio": lambda: rng.normal(0, 0.1, (size, 320_000)).astype(np.float32),
-        "audio_embedding": lambda: rng.random((size, 512), np.float32),
-    }
+    size, side = arguments.batch, arguments.size
+    sizes = SimpleNamespace(
+        frames=arguments.frames,
+        height=side,
+        width=side,
+        channels=arguments.colours,
+        samples=3750,
+        audio_dim=512,
+    )
+    forms = {**input_forms(sizes), "audio": Form(np.float32, (320_000,))}  # 10 s at 32 kHz
+    scale = {"eeg": 20.0, "audio": 0.1}
+
+    def random(key: str) -> np.ndarray:
+        dtype, shape = forms[key]
+        if dtype == np.uint8:
+            return rng.integers(0, 256, (size, *shape), np.uint8)
+        return rng.normal(0, scale.get(key, 1.0), (size, *shape)).astype(dtype)
+
     return {
-        **{key: known[key]() for key in keys},
+        **{key: random(key) for key in keys},
         "stage": rng.integers(0, CLASSES, size, np.int32),
         "index": np.arange(size, dtype=np.int32),
         "mask": np.ones(size, bool),

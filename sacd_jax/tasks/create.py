@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from input_pipeline.errors import UserError
-from input_pipeline.loader import steps_per_pass, train_batches
+from input_pipeline.groups import steps_per_pass
+from input_pipeline.loader import Loader
 from input_pipeline.source import ClipSource
 from sacd_jax import models, objectives, parallel
 from sacd_jax.config import EncoderConfig, RunConfig, as_json
@@ -141,7 +142,7 @@ def create(
         labels,
         num_classes,
         run.batch_size,
-        max(1, int(steps_per_pass(source, run.batch_size, run.batch_mode, run.group_size))),
+        max(1, int(steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size))),
     )
 
     def init(seed: int) -> TrainState:
@@ -175,7 +176,7 @@ def _check_mode(run: RunConfig, student: nn.Module) -> None:
 
 def _example(run: RunConfig, source: ClipSource, keys: tuple[str, ...]) -> dict[str, Any]:
     """One batch as the networks see it, to learn shapes from."""
-    batches = train_batches(source, batch_size=1, seed=0, sampling=run.sampling, keys=keys)
+    batches = Loader(source, run.sampling, keys).train(batch_size=1, seed=0)
     try:
         return centred(next(batches), run.augment)
     finally:

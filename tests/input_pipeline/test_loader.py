@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
-from input_pipeline.groups import labelled_clips, neighbours
-from input_pipeline.loader import eval_batches, sequences, steps_per_pass, train_batches
+from input_pipeline.groups import labelled_clips, neighbours, steps_per_pass
+from input_pipeline.loader import Loader
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource, open_split
 
@@ -24,6 +24,13 @@ SAMPLING = Sampling(moments=4, lags_s=(0, 2.5))
 @pytest.fixture(scope="session")
 def train(small_dataset) -> ClipSource:
     return open_split(small_dataset, "train")
+
+
+INPUTS = ("video", "eeg")
+
+
+def loader(source, keys=INPUTS, **arguments) -> Loader:
+    return Loader(source, SAMPLING, keys, **arguments)
 
 
 def take(batches, count):
@@ -49,7 +56,7 @@ def assert_equal(some, others):
 
 
 def test_a_batch_holds_the_clips_it_names(train):
-    (batch,) = take(train_batches(train, batch_size=8, seed=0, sampling=SAMPLING), 1)
+    (batch,) = take(loader(train).train(8, seed=0), 1)
     assert set(batch) == {"video", "eeg", "stage", "index", "mask"}
     assert batch["video"].dtype == np.uint8 and batch["video"].shape == (8, 8, 4, 6, 1)
     assert batch["eeg"].dtype == np.float32 and batch["eeg"].shape == (8, 3750)
@@ -67,10 +74,10 @@ def test_a_batch_holds_the_clips_it_names(train):
 
 
 def test_only_what_is_asked_for_is_there(train):
-    (batch,) = take(train_batches(train, batch_size=8, seed=0, sampling=SAMPLING, keys=("eeg",)), 1)
+    (batch,) = take(loader(train, keys=("eeg",)).train(8, seed=0), 1)
     assert set(batch) == {"eeg", "stage", "index", "mask"}
     with pytest.raises(UserError, match="batch key 'sound'"):
-        train_batches(train, batch_size=8, seed=0, sampling=SAMPLING, keys=("sound",))
+        loader(train, keys=("sound",))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -80,14 +87,8 @@ def test_every_labelled_clip_exactly_once_a_pass(train, processes):
     steps = -(-3 * len(labelled) // 8)
     parts = [
         take(
-            train_batches(
-                train,
-                batch_size=8,
-                seed=7,
-                sampling=SAMPLING,
-                keys=("eeg",),
-                process_index=process,
-                process_count=processes,
+            loader(train, keys=("eeg",), process_index=process, process_count=processes).train(
+                8, seed=7
             ),
             steps,
         )
@@ -104,38 +105,30 @@ def test_every_labelled_clip_exactly_once_a_pass(train, processes):
 @given(seed=st.integers(0, 2**31 - 1), start=st.integers(0, 200), processes=st.sampled_from([2, 4]))
 @pytest.mark.parametrize("mode", ["shuffled", "contiguous"])
 def test_any_number_of_processes_from_any_step_reads_the_same(train, mode, seed, start, processes):
-    def batches(**arguments):
-        return train_batches(
-            train,
-            batch_size=8,
-            seed=seed,
-            sampling=SAMPLING,
-            batch_mode=mode,
-            group_size=2,
-            **arguments,
+    def batches(start, **arguments):
+        return loader(train, **arguments).train(
+            8, seed, start_step=start, batch_mode=mode, group_size=2
         )
 
-    whole = take(batches(start_step=start), 4)
+    whole = take(batches(start), 4)
     parts = [
-        take(batches(start_step=start, process_index=process, process_count=processes), 4)
+        take(batches(start, process_index=process, process_count=processes), 4)
         for process in range(processes)
     ]
     assert_equal(joined(parts), whole)
-    restarted = take(batches(start_step=start + 2, read_threads=0), 2)
+    restarted = take(batches(start + 2, read_threads=0), 2)
     assert_equal(restarted, whole[2:])
 
 
 def test_another_seed_another_order_and_other_frames(train):
-    one, other = (
-        take(train_batches(train, batch_size=8, seed=s, sampling=SAMPLING), 1)[0] for s in (0, 1)
-    )
+    one, other = (take(loader(train).train(8, seed=s), 1)[0] for s in (0, 1))
     assert one["index"].tolist() != other["index"].tolist()
 
 
 def test_frames_of_a_clip_change_from_pass_to_pass(train):
     labelled = int(np.sum(train.table.stage >= 0))
     seen: dict[int, set[bytes]] = {}
-    for batch in take(train_batches(train, batch_size=8, seed=0, sampling=SAMPLING), labelled):
+    for batch in take(loader(train).train(8, seed=0), labelled):
         for index, video in zip(batch["index"].tolist(), batch["video"], strict=True):
             seen.setdefault(index, set()).add(video.tobytes())
     # 8 passes over clips that have 2 or 3 distinct choices of frames.
@@ -145,9 +138,7 @@ def test_frames_of_a_clip_change_from_pass_to_pass(train):
 def test_contiguous_groups_are_neighbours_of_one_night(train):
     steps = 30
     batches = take(
-        train_batches(
-            train, batch_size=12, seed=0, sampling=SAMPLING, batch_mode="contiguous", group_size=3
-        ),
+        loader(train).train(12, seed=0, batch_mode="contiguous", group_size=3),
         steps,
     )
     groups = np.concatenate([batch["index"] for batch in batches]).reshape(-1, 3)
@@ -164,13 +155,7 @@ def test_evaluation_reads_every_row_once_in_order(small_dataset, processes):
     assert len(source) % 16 and source.table.stage.min() == -1
     parts = [
         take(
-            eval_batches(
-                source,
-                batch_size=16,
-                sampling=SAMPLING,
-                process_index=process,
-                process_count=processes,
-            ),
+            loader(source, process_index=process, process_count=processes).evaluate(16),
             None,
         )
         for process in range(processes)
@@ -192,25 +177,22 @@ def test_evaluation_reads_every_row_once_in_order(small_dataset, processes):
 
 def test_extra_arrays_come_along_by_row(train):
     cache = {"teacher_logits": np.arange(5 * len(train), dtype=np.float32).reshape(-1, 5)}
-    for batches in (
-        train_batches(train, batch_size=8, seed=0, sampling=SAMPLING, keys=(), extra=cache),
-        eval_batches(train, batch_size=64, sampling=SAMPLING, keys=(), extra=cache),
-        sequences(train, 3, batch_size=4, sampling=SAMPLING, seed=0, keys=(), extra=cache),
-    ):
+    made = loader(train, keys=(), extra=cache)
+    for batches in (made.train(8, seed=0), made.evaluate(64), made.sequences(3, 4, seed=0)):
         for batch in take(batches, 5):
             rows, mask = batch["index"], batch["mask"]
             expected = cache["teacher_logits"][np.where(mask, rows, 0)] * mask[..., None]
             np.testing.assert_array_equal(batch["teacher_logits"], expected)
     short = {"teacher_logits": cache["teacher_logits"][1:]}
     with pytest.raises(UserError, match="teacher_logits: .* rows for a split of"):
-        train_batches(train, batch_size=8, seed=0, sampling=SAMPLING, extra=short)
+        loader(train, extra=short)
 
 
 @pytest.mark.parametrize("seed", [None, 5])
 @pytest.mark.parametrize("processes", [2, 4])
 def test_sequences_are_the_same_for_any_number_of_processes(train, seed, processes):
-    def batches(**arguments):
-        return sequences(train, 3, batch_size=4, sampling=SAMPLING, seed=seed, **arguments)
+    def batches(start=0, **arguments):
+        return loader(train, **arguments).sequences(3, 4, seed, start_step=start)
 
     whole = take(batches(), 12)
     assert whole[0]["video"].shape == (4, 3, 8, 4, 6, 1) and whole[0]["is_first"].shape == (4,)
@@ -220,14 +202,14 @@ def test_sequences_are_the_same_for_any_number_of_processes(train, seed, process
         for process in range(processes)
     ]
     assert_equal(joined(parts), whole)
-    assert_equal(take(batches(start_step=5), 7), whole[5:])
+    assert_equal(take(batches(5), 7), whole[5:])
 
 
 def test_sequences_go_on_where_the_lane_was(train):
     """Carrying the last clip of a lane over must lead to its next clip, unless `is_first`."""
     last = np.full(4, -1)
     resets = 0
-    for batch in take(sequences(train, 3, batch_size=4, sampling=SAMPLING, seed=1, keys=()), 60):
+    for batch in take(loader(train, keys=()).sequences(3, 4, seed=1), 60):
         for lane in range(4):
             rows = batch["index"][lane][batch["mask"][lane]]
             np.testing.assert_array_equal(np.diff(train.table.clip_index[rows]), 1)
@@ -241,19 +223,18 @@ def test_sequences_go_on_where_the_lane_was(train):
 
 
 def test_sequences_are_a_mode_of_training_batches(train):
-    common = {"sampling": SAMPLING, "seed": 1, "keys": ("eeg",)}
     mode = {"batch_mode": "sequences", "group_size": 3}
-    got = take(train_batches(train, batch_size=12, **mode, **common), 4)
-    assert_equal(got, take(sequences(train, 3, batch_size=4, **common), 4))
+    made = loader(train, keys=("eeg",))
+    assert_equal(take(made.train(12, seed=1, **mode), 4), take(made.sequences(3, 4, seed=1), 4))
     with pytest.raises(UserError, match="multiple of the group size 3"):
-        train_batches(train, batch_size=8, **mode, **common)
+        made.train(8, seed=1, **mode)
 
 
 @pytest.mark.parametrize("mode", ["shuffled", "balanced", "contiguous", "sequences"])
 def test_a_pass_is_what_has_every_clip(train, mode):
-    steps = steps_per_pass(train, 4, mode, 2)
-    common = {"sampling": SAMPLING, "seed": 0, "keys": (), "batch_mode": mode, "group_size": 2}
-    seen = take(train_batches(train, batch_size=4, **common), int(np.ceil(steps)) + 1)
+    steps = steps_per_pass(train.table, 4, mode, 2)
+    batches = loader(train, keys=()).train(4, seed=0, batch_mode=mode, group_size=2)
+    seen = take(batches, int(np.ceil(steps)) + 1)
     rows = {row for batch in seen for row in batch["index"][batch["mask"]].tolist()}
     grouped = neighbours(train.table, 2) if mode == "contiguous" else labelled_clips(train.table)
     expected = set(grouped.ravel().tolist())
@@ -263,9 +244,7 @@ def test_a_pass_is_what_has_every_clip(train, mode):
 
 def test_a_pass_of_sequences_holds_every_row_once(train):
     counts: Counter[int] = Counter()
-    for batch in take(
-        sequences(train, 4, batch_size=3, sampling=SAMPLING, seed=None, keys=()), None
-    ):
+    for batch in take(loader(train, keys=()).sequences(4, 3), None):
         counts.update(batch["index"][batch["mask"]].tolist())
     assert counts == Counter(range(len(train)))
 
@@ -278,7 +257,7 @@ def test_batches_go_through_to_device_ahead_of_time_and_in_order(train):
         return batch["index"] + 1000
 
     def batches(**arguments):
-        return train_batches(train, batch_size=8, seed=0, sampling=SAMPLING, keys=(), **arguments)
+        return loader(train, keys=(), **arguments).train(8, seed=0)
 
     moved = take(batches(to_device=to_device), 10)
     np.testing.assert_array_equal(moved, [batch["index"] + 1000 for batch in take(batches(), 10)])
@@ -291,12 +270,12 @@ def test_an_error_reaches_the_reader_and_closing_ends_the_threads(train):
     def to_device(batch):
         raise ZeroDivisionError("device")
 
-    batches = train_batches(train, batch_size=8, seed=0, sampling=SAMPLING, to_device=to_device)
+    batches = loader(train, to_device=to_device).train(8, seed=0)
     with pytest.raises(ZeroDivisionError, match="device"):
         next(batches)
     batches.close()
     batches.close()
-    with train_batches(train, batch_size=8, seed=0, sampling=SAMPLING) as batches:
+    with loader(train).train(8, seed=0) as batches:
         next(batches)
     deadline = time.monotonic() + 10
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
@@ -305,16 +284,21 @@ def test_an_error_reaches_the_reader_and_closing_ends_the_threads(train):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "match"),
+    ("own", "arguments", "match"),
     [
-        ({"batch_size": 10_000}, "expected at least one batch of 10000 clips"),
-        ({"batch_size": 8, "process_count": 3}, "cannot be divided evenly among 3 processes"),
-        ({"batch_size": 8, "batch_mode": "random"}, "batch_mode 'random'"),
-        ({"batch_size": 8, "batch_mode": "contiguous"}, "multiple of the group size 16"),
-        ({"batch_size": 16, "batch_mode": "contiguous"}, "0 groups of 16 labelled clips"),
-        ({"batch_size": 8, "sampling": Sampling(16)}, "moments 16"),
+        ({}, {"batch_size": 10_000}, "expected at least one batch of 10000 clips"),
+        ({"process_count": 3}, {}, "cannot be divided evenly among 3 processes"),
+        ({}, {"batch_mode": "random"}, "batch_mode 'random'"),
+        ({}, {"batch_mode": "contiguous"}, "multiple of the group size 16"),
+        (
+            {},
+            {"batch_size": 16, "batch_mode": "contiguous"},
+            "0 groups of 16 labelled clips",
+        ),
+        ({"sampling": Sampling(16)}, {}, "moments 16"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(train, arguments, match):
+def test_sizes_that_do_not_fit_are_refused(train, own, arguments, match):
     with pytest.raises(UserError, match=match):
-        train_batches(train, **({"seed": 0, "sampling": SAMPLING} | arguments))
+        made = Loader(**({"source": train, "sampling": SAMPLING, "keys": INPUTS} | own))
+        made.train(**({"batch_size": 8, "seed": 0} | arguments))

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorflow_datasets.proto import tf_example_pb2
 
 from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.errors import UserError
-from input_pipeline.loader import eval_batches, train_batches
+from input_pipeline.loader import Loader
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split, parse_example
 from input_pipeline.splits import SPLITS
@@ -53,15 +54,13 @@ def test_a_message_that_is_cut_is_not_taken():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_fast_and_tfds_readers_are_equal_element_by_element(small_dataset, split):
-    fast, official = (
-        open_split(small_dataset, split),
-        open_split(small_dataset, split, reader="tfds"),
-    )
-    assert len(fast) == len(official) > 0
-    for one, other in zip(fast, official, strict=True):
-        assert one.keys() == other.keys() == {"video", "eeg", "stage", "index"}
-        for key in one:
+def test_tfds_reads_the_same_element_by_element(small_dataset, split):
+    source = open_split(small_dataset, split)
+    official = tfds.builder_from_directory(small_dataset).as_data_source(split)
+    assert len(source) == len(official) > 0
+    for row, (one, other) in enumerate(zip(source, official, strict=True)):
+        assert one.keys() == {"video", "eeg", "stage", "index"} and one["index"] == row
+        for key in ("video", "eeg", "stage"):
             np.testing.assert_array_equal(one[key], other[key])
         assert one["video"].dtype == other["video"].dtype == np.uint8
         assert one["eeg"].dtype == other["eeg"].dtype == np.float32
@@ -96,8 +95,6 @@ def test_what_is_no_dataset_is_refused(small_dataset, tmp_path):
         open_split(tmp_path, "train")
     with pytest.raises(UserError, match="'tset': expected one of train, validation, test"):
         open_split(small_dataset, "tset")
-    with pytest.raises(UserError, match="reader 'slow'"):
-        open_split(small_dataset, "test", reader="slow")
 
 
 @pytest.fixture
@@ -111,17 +108,16 @@ def shard_of(folder, split):
     return shard
 
 
-@pytest.mark.parametrize("reader", ["fast", "tfds"])
-def test_damage_is_seen_when_a_split_is_opened(copy, reader):
+def test_damage_is_seen_when_a_split_is_opened(copy):
     shard = shard_of(copy, "test")
     with open(shard, "rb+") as file:
         file.truncate(shard.stat().st_size // 2)
     with pytest.raises(UserError, match="the shards of split test are damaged"):
-        open_split(copy, "test", reader)
-    assert len(open_split(copy, "train", reader)) > 0
+        open_split(copy, "test")
+    assert len(open_split(copy, "train")) > 0
     shard.unlink()
     with pytest.raises(UserError, match="the shards of split test are damaged; delete the folder"):
-        open_split(copy, "test", reader)
+        open_split(copy, "test")
 
 
 @pytest.mark.parametrize("name", ["train.csv", "dataset.json"])
@@ -140,14 +136,13 @@ def test_tables_and_description_are_not_believed_unchecked(copy, name, damage):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("reader", ["fast", "tfds"])
-def test_a_record_is_compared_with_its_row(copy, reader):
+def test_a_record_is_compared_with_its_row(copy):
     """A shard of other nights with as many records stands in place of the right one."""
     info, table = read_info(copy), open_split(copy, "test").table
     stage = np.where(np.arange(len(table)) == 3, (table.stage + 2) % 5, table.stage)
     replace(table, stage=stage).write(copy / "test.csv")
     info.write(copy)
-    source = open_split(copy, "test", reader)
+    source = open_split(copy, "test")
     assert source[2]["stage"] == stage[2]
     with pytest.raises(UserError, match=r"shard s3ve-test\S+: record 3 is damaged .has another"):
         source[3]
@@ -177,16 +172,15 @@ def test_a_flipped_bit_in_a_shard_gives_the_right_clips_or_one_line(copy):
     assert refused >= 40
 
 
-@pytest.mark.parametrize("iterate", [train_batches, eval_batches])
-def test_reading_threads_hand_the_line_on(copy, iterate):
+@pytest.mark.parametrize("training", [True, False])
+def test_reading_threads_hand_the_line_on(copy, training):
     shard = shard_of(copy, "test")
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     shard.write_bytes(damaged)
-    more = {"seed": 0} if iterate is train_batches else {}
-    source = open_split(copy, "test")
+    loader = Loader(open_split(copy, "test"), Sampling(4), ("video", "eeg"), to_device=dict)
     with (
-        iterate(source, batch_size=8, sampling=Sampling(4), to_device=dict, **more) as batches,
+        loader.train(8, seed=0) if training else loader.evaluate(8) as batches,
         pytest.raises(UserError, match=r"^shard s3ve-test\S+: record \d+ is damaged .*build"),
     ):
         list(itertools.islice(batches, 20))

@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from input_pipeline.datasets import ClipTable, DatasetSettings, building, decode, prepare, simulated
+from input_pipeline.datasets import (
+    ClipTable,
+    DatasetSettings,
+    building,
+    decode,
+    prepare,
+    simulated_nights,
+)
 from input_pipeline.errors import UserError
 from input_pipeline.night import write_manifest
 from input_pipeline.source import open_split
@@ -73,7 +80,7 @@ def test_description_counts_what_the_tables_hold(small_dataset):
         for night, ahi in zip(source.table.night_id, source.table.ahi, strict=True):
             assert ahi == AHIS[int(night[1:]) % 4]
     assert not source.info.simulated and source.info.split_mode == "subject"
-    assert (source.info.frame_rate, source.info.video_shape) == (0.4, (12, 4, 6, 1))
+    assert source.info.frame_rate == 0.4 and source[0]["video"].shape == (12, 4, 6, 1)
     assert (source.info.eeg_rate, source.info.samples) == (125, 3750)
 
 
@@ -347,11 +354,11 @@ def test_settings_that_do_not_fit_are_refused():
 def test_simulated_nights_go_the_same_way(tmp_path, monkeypatch, decoded):
     asked = []
 
-    def simulated_nights(settings, root, jobs=None):
-        asked.append(simulated.nights_folder(settings, root))
+    def fake_simulation(settings, root, jobs=None):
+        asked.append(simulated_nights.nights_folder(settings, root))
         return [fake_night(tmp_path, number) for number in range(12)]
 
-    monkeypatch.setattr(simulated, "simulated_nights", simulated_nights)
+    monkeypatch.setattr(simulated_nights, "simulated_nights", fake_simulation)
     from input_pipeline.simulation import SimulationSettings
 
     settings = DatasetSettings(
@@ -367,17 +374,16 @@ def test_simulated_nights_go_the_same_way(tmp_path, monkeypatch, decoded):
 
 
 def test_tensorflow_is_not_needed(tmp_path, root):
-    """Nobody imports it while a dataset is built and read by both readers."""
+    """Nobody imports it while a dataset is built and read."""
     manifest, _ = fake_manifest(tmp_path, 12)
     code = (
         _BUILD.replace("prepare(Data", "folder = prepare(Data")
-        + "from input_pipeline.loader import eval_batches\n"
+        + "from input_pipeline.loader import Loader\n"
         "from input_pipeline.sampling import Sampling\n"
         "from input_pipeline.source import open_split\n"
-        "for reader in ('fast', 'tfds'):\n"
-        "    source = open_split(folder, 'test', reader)\n"
-        "    with eval_batches(source, batch_size=8, sampling=Sampling(4)) as batches:\n"
-        "        assert sum(batch['mask'].sum() for batch in batches) == len(source)\n"
+        "source = open_split(folder, 'test')\n"
+        "with Loader(source, Sampling(4), ('video', 'eeg')).evaluate(8) as batches:\n"
+        "    assert sum(batch['mask'].sum() for batch in batches) == len(source)\n"
         "assert 'tensorflow' not in sys.modules\n"
     )
     command = [sys.executable, "-c", code, str(manifest), str(tmp_path / "data"), "never"]
@@ -389,9 +395,8 @@ def test_records_keep_their_order_over_several_shards(tmp_path, monkeypatch, dec
     manifest, _ = fake_manifest(tmp_path, 12)
     folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
     assert len(list(folder.glob("*-train.array_record-*"))) == 3  # 15 kB a clip
-    fast, official = open_split(folder, "train"), open_split(folder, "train", reader="tfds")
-    for row, (one, other) in enumerate(zip(fast, official, strict=True)):
-        table = fast.table
+    source = open_split(folder, "train")
+    for row, clip in enumerate(source):
+        table = source.table
         made = fake_clip(str(table.night_id[row]), int(table.clip_index[row]))
-        for clip in (one, other):
-            np.testing.assert_array_equal(clip["eeg"], made["eeg"])
+        np.testing.assert_array_equal(clip["eeg"], made["eeg"])
