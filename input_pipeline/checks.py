@@ -27,7 +27,7 @@ def signal_notes(signal: Signal) -> list[str]:
 
 def hypnogram_notes(hypnogram: Hypnogram) -> list[str]:
     """What a user should know of the stages themselves, a line each."""
-    notes = []
+    notes = [f"hypnogram: {text}" for text in hypnogram.notes]
     if hypnogram.mixed:
         notes.append(
             f"the scoring changes inside {hypnogram.mixed} of {len(hypnogram.stage)} clips; their "

@@ -21,7 +21,7 @@ from input_pipeline.readers.edf_records import Annotations, read_samples, record
 from input_pipeline.readers.montage import choose, shown
 from input_pipeline.readers.units import microvolts, signal_scale, size_note
 
-__all__ = ["Annotations", "Signal", "first_sample", "read_annotations", "read_signal", "resample"]
+__all__ = ["Annotations", "Signal", "read_annotations", "read_signal", "recorded_time", "resample"]
 
 MAX_RATE = 100_000.0
 """Samples a second; beyond it a header is damaged."""
@@ -98,17 +98,26 @@ def read_signal(
     return signal
 
 
-def first_sample(psg: Path | Sequence[Path], *, name: str) -> datetime:
-    """Clock time of the first sample of a PSG, to fractions of a second.
+def recorded_time(psg: Path | Sequence[Path], *, name: str) -> tuple[datetime, float]:
+    """Clock time of the first sample of a PSG, to fractions of a second, and seconds from there to
+    the end of its last record, pauses included.
 
     Raises:
         UserError: a file cannot be read.
     """
-    if isinstance(psg, Path):
-        return edf_records.first_sample(psg, name=name)
-    starts = [edf_records.first_sample(path, name=_part(name, k)) for k, path in enumerate(psg)]
-    known = all(read_header(path, name=name).date_known for path in psg)
-    return _clock_order(starts, known)[0][1]
+    files = (psg,) if isinstance(psg, Path) else psg
+    headers = [read_header(path, name=name) for path in files]
+    times = [record_times(header) for header in headers]
+    starts, seconds = [], []
+    for header, time in zip(headers, times, strict=True):
+        starts.append(header.start + timedelta(seconds=time.first_s))
+        last = header.record_seconds * (header.records - 1)
+        if time.onset_s is not None:
+            last = float(time.onset_s[-1]) - time.first_s
+        seconds.append(last + header.record_seconds)
+    order = _clock_order(starts, all(header.date_known for header in headers))
+    begin = order[0][1]
+    return begin, max((at - begin).total_seconds() + seconds[k] for k, at in order)
 
 
 def read_annotations(psg: Path | Sequence[Path], *, name: str) -> Annotations:

@@ -187,16 +187,6 @@ def record_times(header: Header) -> RecordTimes:
     return RecordTimes(first, None, (note,))
 
 
-def first_sample(path: Path, *, name: str) -> datetime:
-    """Clock time of the first sample of an EDF or BDF file, to fractions of a second.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    header = read_header(path, name=name)
-    return header.start + timedelta(seconds=record_times(header).first_s)
-
-
 def read_annotations(path: Path, *, name: str) -> Annotations:
     """Reads all annotations of an EDF+ or BDF+ file, of any number of annotation signals.
 

@@ -26,10 +26,10 @@ def psg(tmp_path_factory):
 def read(psg, tmp_path):
     """Reads a hypnogram from its text."""
 
-    def read_text(text: str | bytes, scheme: str = "") -> Hypnogram:
+    def read_text(text: str | bytes, scheme: str = "", **night) -> Hypnogram:
         (tmp_path / "stages.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
         path = tmp_path / "stages.txt"
-        return read_hypnogram(Night("n", "s", None, psg, path, hypnogram_scheme=scheme))
+        return read_hypnogram(Night("n", "s", None, psg, path, hypnogram_scheme=scheme, **night))
 
     return read_text
 
@@ -80,7 +80,7 @@ def test_stages_may_stand_in_the_psg(psg):
     assert hypnogram.onset_s.tolist() == [0, 30, 60, 90]
 
 
-@pytest.mark.parametrize("seconds", [-90.0, 0.0, 12.25, 3600.0])
+@pytest.mark.parametrize("seconds", [-30.0, 0.0, 12.25, 60.0])
 def test_a_hypnogram_file_with_a_start_of_its_own(psg, tmp_path, seconds):
     start = START + timedelta(seconds=seconds)
     path = write_psg(tmp_path / "scored.edf", 60, start=start, stages=["N2", "R"])
@@ -99,7 +99,7 @@ def test_no_stages_and_stages_nobody_knows(tmp_path):
     with pytest.raises(UserError, match="night n: no annotation such as .* names no hypnogram"):
         read_hypnogram(Night("n", "s", None, path))
     path = write_psg(tmp_path / "odd.edf", 60, stages=["W", "5"])
-    with pytest.raises(UserError, match="'Sleep stage 5' at 30 s"):
+    with pytest.raises(UserError, match="1 of 'Sleep stage 5' in .* no N1, N2, N3, REM"):
         read_hypnogram(Night("n", "s", None, path))
 
 
@@ -154,7 +154,8 @@ def test_text_in_its_many_forms(read, text):
     ],
 )
 def test_named_schemes(read, scheme, text, stages):
-    assert read(text, scheme).stage.tolist() == stages
+    seconds = 5 if scheme == "dreams" else 30
+    assert read(text, scheme, hypnogram_epoch_s=seconds).stage.tolist() == stages
 
 
 @pytest.mark.parametrize(
@@ -163,17 +164,16 @@ def test_named_schemes(read, scheme, text, stages):
         ("", "", "empty"),
         ("0\n1\n", "", "line 1: the number 0.*hypnogram_scheme .aasm"),
         ("W\n7\n", "", "line 2: the number 7"),
-        ("0\n9\n", "aasm", "line 2: '9'; the named scheme has"),
-        ("0\n", "guess", "hypnogram_scheme 'guess'; expected one of"),
+        ("0\n9\n", "aasm", "line 2: '9' is no stage; expected .* named scheme"),
+        ("0\n", "guess", "no hypnogram_scheme of that name; expected one of aasm"),
         ("W\nN7\n", "", "line 2: 'N7' is no stage"),
-        ("time,label\n0,W\n", "", "columns time, label; expected onset,duration,stage"),
-        ("onset,stage\n0,W\n", "", "no column 'duration'"),
+        ("when,what\n0,W\n", "", "line 1: 9 characters .letters, punctuation. is no stage"),
         ("onset,duration,stage\n0,30\n", "", "line 2: 2 cells"),
-        ("onset,duration,stage\n0,x,W\n", "", "line 2: onset and duration must be seconds"),
+        ("onset,duration,stage\n0,x,W\n", "", "line 2: the duration is not in seconds"),
         ("onset,duration,stage\n0,1e9,W\n", "", "at most 14 days"),
         ("onset,duration,stage\n0,-30,W\n", "", "expected a positive duration"),
         ("onset,duration,stage\n0,10,W\n", "", "expected at least 30 s"),
-        (b"\0\1\2", "", "neither EDF. nor text"),
+        (b"\0\1\2", "", "neither EDF. nor readable text"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(read, text, scheme, message):

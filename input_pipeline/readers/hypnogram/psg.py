@@ -1,0 +1,120 @@
+"""The clock of the PSG that a hypnogram belongs to, and clock times placed on it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from input_pipeline.errors import UserError
+from input_pipeline.night import Night
+from input_pipeline.readers.edf import recorded_time
+
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class PsgTime:
+    """When the PSG was recorded."""
+
+    start: datetime
+    """Local time of the first sample."""
+    seconds: float
+    """From the first sample to the end of the last record, pauses included."""
+
+
+def psg_time(night: Night) -> PsgTime:
+    """Reads when the PSG of a night was recorded.
+
+    Raises:
+        UserError: its header cannot be read.
+    """
+    return PsgTime(*recorded_time(night.psg, name=night.night_id))
+
+
+def seconds_after(start: datetime, psg: PsgTime, night: Night) -> float:
+    """Seconds from the PSG's first sample to the moment at which the hypnogram's file begins.
+
+    Raises:
+        UserError: it begins on another day, while the PSG has ended; the manifest can confirm that
+            the dates do not count.
+    """
+    shift = (start - psg.start).total_seconds()
+    if -_DAY_S < shift < max(_DAY_S, psg.seconds):
+        return shift
+    rest = shift - _DAY_S * round(shift / _DAY_S)
+    if "date" in night.hypnogram_confirm:
+        return rest
+    problem = f"night {night.night_id}: the hypnogram begins on another date than the PSG"
+    if -3600 <= rest <= psg.seconds:
+        raise UserError(
+            f"{problem}, though the times of day agree: one of the dates was made anonymous, or it "
+            "is another night's; correct it, or confirm that the time of day alone counts "
+            "(manifest column hypnogram_confirm: date)"
+        )
+    raise UserError(f"{problem}, and at another time of day; is it another night's?")
+
+
+_CLOCK = re.compile(
+    r"(?:(?P<iso>\d{4}-\d\d-\d\d)[T ]|\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? )?"
+    r"(?P<hour>\d{1,2})(?P<mark>[:.])(?P<minute>\d\d)(?:(?P=mark)(?P<second>\d\d(?:[.,]\d{1,9})?))?"
+    r"(?: ?(?P<half>[AaPp])\.?[Mm]\.?)?"
+)
+
+
+def parse_clock(text: str) -> tuple[str | None, float] | None:
+    """Date (only where written as 2024-01-31) and seconds after midnight of a clock time such as
+    "22:15:03", "22.15.03", "2024-01-31T22:15:03.5", "31.01.2024 22:15:03" or "10:15:03 PM"."""
+    found = _CLOCK.fullmatch(" ".join(text.split())) if len(text) < 60 else None
+    if found is None:
+        return None
+    hour, minute = int(found["hour"]), int(found["minute"])
+    second = float((found["second"] or "0").replace(",", "."))
+    if found["half"]:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + 12 * (found["half"] in "Pp")
+    if hour > 23 or minute > 59 or second >= 60:
+        return None
+    return found["iso"], 3600.0 * hour + 60 * minute + second
+
+
+def clock_onsets(
+    clocks: Sequence[tuple[str | None, float]], psg: PsgTime, night: Night
+) -> list[float]:
+    """Seconds after the PSG's first sample of clock times of `parse_clock`.
+
+    With dates, the first tells where the hypnogram begins and all others how long after. Without,
+    each is taken within 12 hours of the PSG's middle, so midnight may be crossed and rows may come
+    in any order.
+
+    Raises:
+        UserError: dates that are no dates or another night's, times that count from 0:00:00, or a
+            PSG of more than a day and times without dates.
+    """
+    where = f"night {night.night_id}"
+    if not clocks:
+        return []
+    if all(date for date, _ in clocks):
+        try:
+            moments = [
+                datetime.fromisoformat(f"{date}T00:00:00") + timedelta(seconds=seconds)
+                for date, seconds in clocks
+            ]
+        except ValueError:
+            raise UserError(f"{where}: a date in the hypnogram is no date") from None
+        first = seconds_after(moments[0], psg, night)
+        return [first + (moment - moments[0]).total_seconds() for moment in moments]
+    if psg.seconds > _DAY_S:
+        raise UserError(
+            f"{where}: the hypnogram gives times of day, and the PSG lasts longer than a day; "
+            "expected dates as well, or seconds in a column onset"
+        )
+    midnight = psg.start.replace(hour=0, minute=0, second=0, microsecond=0)
+    begin = (psg.start - midnight).total_seconds()
+    if clocks[0][1] == 0 and min(begin, _DAY_S - begin) > 3600:
+        raise UserError(
+            f"{where}: the hypnogram's times begin with 0:00:00, and the PSG does not begin at "
+            "midnight; expected the time of day, or seconds in a column onset"
+        )
+    earliest = psg.seconds / 2 - _DAY_S / 2
+    return [(seconds - begin - earliest) % _DAY_S + earliest for _, seconds in clocks]

@@ -1,0 +1,69 @@
+"""Opens a night's hypnogram, whichever dialect it is in, and lays its stages on the grid."""
+
+import dataclasses
+from pathlib import Path
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import read_text
+from input_pipeline.night import Night
+from input_pipeline.readers.hypnogram.annotations import read_annotated
+from input_pipeline.readers.hypnogram.grid import Hypnogram, grid
+from input_pipeline.readers.hypnogram.lines import read_lines, split_lines
+from input_pipeline.readers.hypnogram.psg import PsgTime, psg_time
+from input_pipeline.readers.hypnogram.scored import Scored, Source, named_scheme
+from input_pipeline.readers.hypnogram.scorers import believed
+from input_pipeline.readers.hypnogram.table import find_table, read_table
+from input_pipeline.readers.hypnogram.wfdb import is_rdann, read_rdann
+from input_pipeline.readers.hypnogram.xml import read_xml
+from input_pipeline.readers.hypnogram.yasa import read_yasa
+
+_EDF_STARTS = (b"0       ", b"\xffBIOSEMI")
+
+
+def read_hypnogram(night: Night) -> Hypnogram:
+    """Reads the scored stages of a night.
+
+    Raises:
+        UserError: no stages, words or numbers that are not understood, several scorers and none
+            chosen, or a scoring that does not fit the PSG.
+    """
+    path = night.hypnogram or night.psg_files[0]
+    source = Source(night, _psg_time(night), named_scheme(night))
+    scored = read_annotated(path, source) if _is_edf(path, night) else _read_text(path, source)
+    spans = believed(scored.scorings, night, night.hypnogram_epoch_s)
+    hypnogram = grid(spans, name=night.night_id)
+    return dataclasses.replace(hypnogram, notes=tuple(scored.notes))
+
+
+def _psg_time(night: Night) -> PsgTime | None:
+    try:
+        found = psg_time(night)
+    except UserError:
+        return None  # who reads the signals says what is wrong with the PSG
+    return found if found.seconds > 0 else None
+
+
+def _is_edf(path: Path, night: Night) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(8) in _EDF_STARTS
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no file name"
+        raise UserError(
+            f"night {night.night_id}: the hypnogram cannot be read ({reason})"
+        ) from None
+
+
+def _read_text(path: Path, source: Source) -> Scored:
+    what = f"night {source.night.night_id}: the hypnogram is neither EDF+ nor readable text"
+    text = read_text(path, what, any_encoding=True)
+    begin = text[:1000].lstrip()
+    if begin.startswith("<"):
+        return read_xml(text, source)
+    if begin.startswith(("{", "[{")):
+        return read_yasa(text, source)
+    lines = split_lines(text)
+    if is_rdann(lines[0]):
+        return read_rdann(lines, source)
+    table = find_table(lines)
+    return read_table(table, lines, source) if table else read_lines(lines, source)
