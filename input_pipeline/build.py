@@ -50,6 +50,14 @@ def _parser() -> argparse.ArgumentParser:
         help="frames stored a second (%(default)s)",
     )
     add(
+        "--eeg-band",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="band-pass of the EEG in Hz, without delay (none)",
+    )
+    add("--eeg-notch", type=float, help="frequency of the mains to take out, in Hz (none)")
+    add(
         "--max-missing",
         type=float,
         default=clips.max_missing,
@@ -102,6 +110,8 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         height=arguments.height,
         width=arguments.width,
         max_missing=arguments.max_missing,
+        eeg_band_hz=tuple(arguments.eeg_band) if arguments.eeg_band else None,
+        eeg_notch_hz=arguments.eeg_notch,
     )
     split = SplitSettings(
         seed=arguments.split_seed,

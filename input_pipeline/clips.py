@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.edf import Signal, read_signal, resample
+from input_pipeline.readers.filters import filtered
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
 from input_pipeline.readers.sync import Clock, video_start
 from input_pipeline.readers.sync import clock as night_clock
@@ -31,6 +32,10 @@ class ClipSettings:
     width: int = 171
     eeg_rate: float = 125.0
     """Samples of EEG a second."""
+    eeg_band_hz: tuple[float, float] | None = None
+    """Band-pass of the EEG in Hz, such as (0.3, 35); None: as it was recorded."""
+    eeg_notch_hz: float | None = None
+    """Frequency of the mains to take out of the EEG; None: none."""
     max_missing: float = 0.1
     """Share of its frames a clip may lack; beyond it the clip is left out."""
     max_uncovered: float = 0.1
@@ -45,11 +50,25 @@ class ClipSettings:
                     f"{name} {getattr(self, name)}: expected a whole number of values in "
                     f"{CLIP_SECONDS:g} s"
                 )
+        band = self.eeg_band_hz or (0.3, 35.0)
+        if not (len(band) == 2 and 0 < band[0] < band[1] < self.eeg_rate / 2):
+            raise UserError(
+                f"eeg_band_hz {self.eeg_band_hz}: expected two rising frequencies between 0 and "
+                f"{self.eeg_rate / 2:g} Hz"
+            )
+        if self.eeg_notch_hz is not None and not 0 < self.eeg_notch_hz < self.eeg_rate / 2:
+            raise UserError(
+                f"eeg_notch_hz {self.eeg_notch_hz}: expected 0 to {self.eeg_rate / 2:g} Hz"
+            )
         if not (1 <= self.height <= 4096 and 1 <= self.width <= 4096):
             raise UserError(f"frame size {self.height}x{self.width}: expected 1 to 4096 pixels")
         for name in ("max_missing", "max_uncovered"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} {getattr(self, name)}: expected 0 to less than 1")
+
+    def identity(self) -> dict[str, Any]:
+        """What determines a clip; a filter that is off is not mentioned."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
     @property
     def frames(self) -> int:
@@ -98,6 +117,7 @@ class Clips(Iterator[dict[str, Any]]):
         signal = read_signal(night.psg, night.psg_channel, name=night.night_id, unit=night.psg_unit)
         self.notes += signal_notes(signal)
         signal = resample(signal, settings.eeg_rate, name=night.night_id)
+        signal = filtered(signal, settings.eeg_band_hz, settings.eeg_notch_hz)
         hypnogram = read_hypnogram(night)
         self.notes += hypnogram_notes(hypnogram)
         with VideoReader(night.video, name=night.night_id) as video:

@@ -6,7 +6,7 @@ night is held at once, and a night that is done is not done again when a build w
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def decode_nights(
     decoded = []
     for night in nights:
         # Settings and files are part of the name: what was decoded otherwise is not taken.
-        key = fingerprint([VERSION, asdict(settings), night_description(night)])
+        key = fingerprint([VERSION, settings.identity(), night_description(night)])
         decoded.append(DecodedNight(night, store / f"{night.night_id}-{key[:12]}", settings))
     todo = [_Job(each.night, each.folder, settings) for each in decoded if not each.folder.is_dir()]
     problems: dict[str, str] = {}

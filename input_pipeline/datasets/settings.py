@@ -83,7 +83,7 @@ def identity(settings: DatasetSettings, split: Splits | None) -> dict[str, Any]:
     return {
         "version": VERSION,
         "name": settings.name,
-        "clips": asdict(settings.clips),
+        "clips": settings.clips.identity(),
         "simulation": simulation,
         "split": asdict(split or settings.split),
     }

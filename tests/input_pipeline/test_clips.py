@@ -182,9 +182,21 @@ def test_a_night_without_video(night):
         list(clips(replace(night, video=None), SETTINGS))
 
 
+def test_filters_of_the_eeg_are_off_unless_asked_for(night):
+    assert not {"eeg_band_hz", "eeg_notch_hz"} & set(SETTINGS.identity())
+    asked = replace(SETTINGS, eeg_band_hz=(0.5, 35.0), eeg_notch_hz=50.0)
+    assert asked.identity()["eeg_band_hz"] == (0.5, 35.0)
+    clip = list(clips(night, asked))[3]
+    assert np.abs(clip["eeg"]).max() < 1 and clip["stage"] == 3  # the ramp is all below 0.5 Hz
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"eeg_band_hz": (35.0, 0.3)},
+        {"eeg_band_hz": (0.3, 62.5)},
+        {"eeg_band_hz": (0.3,)},
+        {"eeg_notch_hz": 62.5},
         {"frame_rate": 0},
         {"frame_rate": 0.123},
         {"frame_rate": float("nan")},
