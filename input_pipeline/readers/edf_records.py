@@ -128,7 +128,7 @@ def _annotation_blocks(header: Header) -> Iterator[list[bytes]]:
 
 
 # Every repetition is bounded or ends the pattern, so that time is in proportion to length.
-_SECONDS = rb"\d{1,15}(?:[.,]\d{0,15})?"
+_SECONDS = rb"\d{1,15}(?:[.,]\d{0,40})?"
 _TAL = re.compile(rb" *([+-]?" + _SECONDS + rb")(?:\x15(" + _SECONDS + rb")?)?\x14(.*)", re.DOTALL)
 _TIMEKEEPING = re.compile(rb" *([+-]?" + _SECONDS + rb")\x14\x14")
 
@@ -173,12 +173,13 @@ def record_times(header: Header) -> RecordTimes:
         return RecordTimes(float(onsets[0]), onsets)
     if missing.all():
         return RecordTimes(0.0, None)
-    steps = np.diff(onsets) - header.record_seconds
-    if not missing.any() and (steps > -_JITTER_S).all():
-        return RecordTimes(float(onsets[0]), onsets)
     starts = onsets - header.record_seconds * np.arange(header.records)
     usual = float(np.median(starts[~missing]))
     agree = int((np.abs(starts - usual) <= _JITTER_S).sum())
+    rising = not missing.any() and (np.diff(starts) > -_JITTER_S).all()
+    # Behind a pause all records are late; a single one that deviates is damaged.
+    if rising and (header.records < 3 or agree != header.records - 1):
+        return RecordTimes(float(onsets[0]), onsets)
     if 2 * agree > header.records:
         note = f"{header.records - agree} of {header.records} records do not say when they began"
         return RecordTimes(usual, None, (f"{note}; the file says it is continuous and is read so",))

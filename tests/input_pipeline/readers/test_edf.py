@@ -1,6 +1,7 @@
 """EEG from EDF and BDF files: gaps, damage, labels and units of real and made files."""
 
 import warnings
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
-from input_pipeline.readers.edf import Signal, read_annotations, read_signal, resample
+from input_pipeline.readers.edf import (
+    Signal,
+    first_sample,
+    read_annotations,
+    read_signal,
+    resample,
+)
 from input_pipeline.readers.edf_header import read_header
 from input_pipeline.readers.edf_records import record_times
 
+from ..made_edf import Channel, Recording, ramp
 from ..recordings import PATIENT, START, later, patched, with_onsets, write_psg
 
 
@@ -277,6 +285,162 @@ def test_annotations_count_from_the_first_sample(tmp_path):
     assert annotations.start == start == read_signal(path, name="n").start
     assert annotations.onset_s.tolist() == [12.5] and annotations.duration_s.tolist() == [3]
     assert record_times(read_header(path, name="n")).first_s == 0.25
+
+
+@st.composite
+def recordings(draw):
+    """Any valid file, and the rate of each of its channels."""
+    kind = draw(st.sampled_from(["EDF", "EDF+C", "EDF+D", "BDF", "BDF+C", "BDF+D"]))
+    most = 2**23 - 1 if kind.startswith("BDF") else 2**15 - 1
+    records = draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    channels = []
+    for label in draw(st.lists(st.sampled_from(LABELS), min_size=1, max_size=4, unique=True)):
+        least, limit = sorted(draw(st.tuples(st.integers(-most - 1, 0), st.integers(1, most))))
+        low = draw(st.integers(-99_999, 99_999))
+        high = draw(st.integers(-99_999, 99_999).filter(bool)) + low
+        scale = draw(st.sampled_from([1, 10, 1000]))
+        digital = rng.integers(-most - 1, most, records * draw(st.integers(1, 40)), endpoint=True)
+        physical = (f"{low / scale:g}"[:8], f"{high / scale:g}"[:8])
+        channels.append(Channel(label, digital, "uV", physical, (least, limit)))
+    duration = draw(st.sampled_from([0.1, 0.5, 1, 2, 30]))
+    onsets = None
+    if kind.endswith("D"):
+        gaps = draw(st.lists(st.sampled_from([0, 0, 7, 41]), min_size=records, max_size=records))
+        fraction = draw(st.sampled_from([0, 0.25, 0.9]))
+        onsets = np.arange(records) * duration + np.cumsum(gaps) - gaps[0] + fraction
+    return Recording(channels, records, duration, kind, onsets), onsets
+
+
+LABELS = ("EEG C3-A2", "C4-M1", "Fp1-REF", "EMG chin", "O2-M1", "M\xfcller")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=recordings())
+def test_every_valid_file_is_read_by_the_formula_of_the_format(tmp_path, made):
+    recording, onsets = made
+    (tmp_path / "made.edf").write_bytes(recording.bytes())
+    for channel in recording.channels:
+        signal = read_signal(tmp_path / "made.edf", channel.label, name="n")
+        expected = channel.values()
+        size = len(expected) // recording.records
+        assert signal.rate == size / recording.record_seconds
+        tolerance = 1e-6 * max(1.0, np.abs(expected).max())
+        if onsets is None:
+            assert signal.start == START
+            np.testing.assert_allclose(signal.samples, expected, atol=tolerance)
+            continue
+        assert signal.start == later(float(onsets[0]))
+        places = np.rint((onsets - onsets[0]) * signal.rate).astype(int)
+        assert len(signal.samples) == places[-1] + size
+        for k, place in enumerate(places):
+            part = signal.samples[place : place + size]
+            np.testing.assert_allclose(part, expected[k * size : (k + 1) * size], atol=tolerance)
+
+
+LONG = Recording([ramp(count=1200), ramp("C4-M1", 240)], 12, annotations=[b"+3\x14off\x14\0"])
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    damage=st.lists(
+        st.tuples(st.integers(0, 11), st.integers(0, 59), st.integers(0, 255)), max_size=6
+    ),
+    length=st.integers(0, 100_000),
+    declared=st.sampled_from(["12", "-1", "99999999", "7"]),
+)
+def test_damaged_times_and_cut_ends_shift_no_sample(tmp_path, damage, length, declared):
+    """Sample i is i microvolt, 10 ms after the one before, wherever it is read at all."""
+    data = bytearray(replace(LONG, declared=declared).bytes())
+    head, width = 256 * 4, 2 * 120 + 60
+    for record, place, value in damage:
+        data[head + record * width + 240 + place] = value
+    (tmp_path / "damaged.edf").write_bytes(data[: max(length % (2 * len(data)), 1)])
+    try:
+        signal = read_signal(tmp_path / "damaged.edf", "C3-M2", name="n")
+        read_annotations(tmp_path / "damaged.edf", name="n")
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        moved = round((signal.start - START).total_seconds() * 100)
+        places = np.flatnonzero(np.isfinite(signal.samples))
+        np.testing.assert_array_equal(signal.samples[places], places + moved)
+
+
+def pieces(folder, *parts, **changes):
+    """Files of one signal: each holds `seconds` of it from second `begin` on."""
+    paths = []
+    for k, (begin, seconds) in enumerate(parts):
+        values = np.arange(begin * 100, (begin + seconds) * 100) % 30000
+        at = later(begin + 0.25)
+        made = Recording(
+            [Channel("C3-REF", values, "uV", (-32768, 32767)), ramp("A2-REF", len(values))],
+            seconds,
+            onsets=[f"+{k + 0.25}" for k in range(seconds)],
+            annotations=[f"+1.25\x1530\x14part {k}\x14\0".encode()],
+            date=f"{at:%d.%m.%y}",
+            time=f"{at:%H.%M.%S}",
+            recording=f"Startdate {at:%d-%b-%Y}".upper().replace("STARTDATE", "Startdate"),
+        )
+        paths.append(folder / f"part{k}.edf")
+        paths[-1].write_bytes(replace(made, **changes).bytes())
+    return paths
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_recording_in_pieces_is_joined_on_the_clock(tmp_path, order):
+    paths = pieces(tmp_path, (0, 10), (10, 20), (200, 5))
+    files = [paths[k] for k in order]
+    signal = read_signal(files, "C3-REF", name="n")
+    assert signal.start == first_sample(files, name="n") == later(0.25)
+    assert signal.gaps == ((30.0, 200.0),) and len(signal.samples) == 20500
+    places = np.flatnonzero(np.isfinite(signal.samples))
+    assert len(places) == 3500
+    np.testing.assert_array_equal(signal.samples[places], places % 30000)
+    read = read_annotations(files, name="n")
+    assert read.start == signal.start and read.onset_s.tolist() == [1, 11, 201]
+    assert read.text == ("part 0", "part 1", "part 2")
+
+
+def test_pieces_without_a_date_follow_each_other_past_midnight(tmp_path):
+    before, after = later(0.25), later(3 * 3600)
+    paths = pieces(tmp_path, (0, 10), (10800, 10))
+    removed = {168: b"01.01.85", 88: b"X".ljust(80)}
+    for path in paths:
+        for place, text in removed.items():
+            patched(path, path, place, text)
+    assert before.date() != after.date()
+    signal = read_signal(paths, "A2-REF", name="n")
+    assert not signal.date_known and signal.gaps == ((10.0, 10800.0),)
+    assert first_sample(paths, name="n") == signal.start == read_annotations(paths, name="n").start
+
+
+@pytest.mark.parametrize(
+    ("parts", "label", "channel", "message"),
+    [
+        (((0, 10), (5, 10)), "C3-REF", "C3-REF", "file 2 begins 5.0 s before file 1 ends"),
+        (((0, 10), (20, 4)), "C3-REF", "O1|C9", "PSG file 1: no channel 'O1'"),
+        (((0, 10), (20, 4)), "C3-M2", "C3-A2", None),
+        (((0, 10), (20, 4)), "C3", "C3-REF|C3", "file 2 holds C3 where file 1 holds C3-REF"),
+    ],
+)
+def test_pieces_that_do_not_fit(tmp_path, parts, label, channel, message):
+    one, other = pieces(tmp_path, *parts)
+    patched(other, other, 256, label.encode().ljust(16))
+    if message is None:  # computed in one file, recorded in the other: still one derivation
+        assert read_signal([one, other], channel, name="n").seconds == 24
+        return
+    with pytest.raises(UserError, match=message):
+        read_signal([one, other], channel, name="n")
+
+
+def test_the_unit_of_the_manifest_wins(tmp_path):
+    path = tmp_path / "volts.edf"
+    path.write_bytes(Recording([ramp("C3-M2", 100, unit="Mustermn")], 1).bytes())
+    assert read_signal(path, name="n", unit="mV").samples[3] == 3000
+    assert read_signal(path, name="n", any_unit=True).samples[3] == 3
+    with pytest.raises(UserError, match="C3-M2 has the unit 8 characters .letters."):
+        read_signal(path, name="n")
 
 
 @pytest.mark.parametrize("rate", [100.0, 128.0, 200.0, 256.0, 487.5, 500.0, 512.0])
