@@ -1,12 +1,14 @@
 """Whether the files of a night fit together; `inspect` asks before a build, a build asks again."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float64
 
 from input_pipeline.errors import UserError
 from input_pipeline.readers.edf import Signal
 from input_pipeline.readers.hypnogram import Hypnogram
-from input_pipeline.readers.sync import Clock
+from input_pipeline.readers.sync import Clock, rate_note
 from input_pipeline.stages import CLIP_SECONDS, STAGES
 
 DAY = 86400.0
@@ -46,6 +48,7 @@ def compare_times(
     clock: Clock | None,
     video_s: float | None,
     max_uncovered: float,
+    video_notes: Sequence[str] = (),
 ) -> list[str]:
     """Lays scoring, PSG and video beside each other on the clock of the PSG.
 
@@ -56,6 +59,7 @@ def compare_times(
         clock: that of the video; None for a night without one.
         video_s: length of the video in seconds; None if it is not known.
         max_uncovered: share of the scored clips that the video may lack (two minutes always).
+        video_notes: what is odd about the video itself; where it lacks clips, that may be why.
 
     Returns:
         what a user should know, a line each.
@@ -98,12 +102,16 @@ def compare_times(
         inside = onset_s[in_psg]
         starts = clock.video_seconds(np.array([inside[0], inside[-1] + CLIP_SECONDS]))
         length = "" if video_s is None else f"it lasts {video_s:.0f} s and "
+        why = "; ".join(video_notes) or (
+            "PSG and hypnogram agree: is the video cut off, or its clock wrong?"
+        )
         raise UserError(
-            f"{lacks}: {length}they lie {starts[0]:.0f} to {starts[1]:.0f} s after its start; PSG "
-            "and hypnogram agree: is the video cut off, or its clock wrong?"
+            f"{lacks}: {length}they lie {starts[0]:.0f} to {starts[1]:.0f} s after its start; {why}"
         )
 
-    notes = []
+    notes = list(video_notes)
+    if clock is not None and (note := rate_note(clock, video_s, psg_s)):
+        notes.append(note)
     if outside := int((~in_psg).sum()):
         blamed = "is it longer than the recording?"
         if clock is not None and (in_video & ~in_psg).sum() > outside / 2 and np.isfinite(end):

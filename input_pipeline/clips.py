@@ -128,6 +128,7 @@ class Clips(Iterator[dict[str, Any]]):
                 return compare_times(
                     *(night.night_id, hypnogram.onset_s, signal.seconds, clock, video_s),
                     settings.max_uncovered,
+                    [f"video: {note}" for note in video.notes],
                 )
 
             compare(video.declared_s)
@@ -147,10 +148,6 @@ class Clips(Iterator[dict[str, Any]]):
                     "night_id": night.night_id,
                     "clip_index": clip_index,
                 }
-            if video.damaged_packets:
-                self.notes.append(
-                    f"{video.damaged_packets} damaged pieces of the video were passed over"
-                )
             self.notes += compare(video.end_s)
         if not self.counts["kept"]:
             why = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
@@ -187,7 +184,10 @@ class Clips(Iterator[dict[str, Any]]):
         if (~present).sum() > settings.max_missing * settings.frames:
             ended = video.end_s is not None and moments[0] > video.end_s
             outside = not present.any() and (ended or moments[-1] < 0)
-            self.counts["outside video" if outside else "missing frames"] += 1
+            if ended and outside and video.clock.restart_s is not None:
+                self.counts["behind a restart of the video"] += 1
+            else:
+                self.counts["outside video" if outside else "missing frames"] += 1
             return None
         if not present.all():
             # A lost frame shows the one before it (or the first that is there), as a player would.

@@ -93,6 +93,7 @@ class _Video:
     declared_s: float | None
     frame_rate: float | None
     end_s: float
+    notes: list[str]
 
 
 def _read_video(night: Night) -> _Video | None:
@@ -101,7 +102,8 @@ def _read_video(night: Night) -> _Video | None:
     with VideoReader(night.video, name=night.night_id) as video:
         _, source = video_start(night, video.creation_time)
         end = video.seek_end()
-        return _Video(video.creation_time, source, video.declared_s, video.frame_rate, end)
+        declared, rate = video.declared_s, video.frame_rate
+        return _Video(video.creation_time, source, declared, rate, end, video.notes)
 
 
 def _compare(
@@ -119,6 +121,7 @@ def _compare(
         None if video is None else clock(night, signal.start, video.creation_time),
         None if video is None else video.end_s,
         settings.max_uncovered,
+        () if video is None else [f"video: {note}" for note in video.notes],
     )
     for text in notes:
         findings.note(text)

@@ -89,6 +89,26 @@ def video_start(night: Night, creation_time: datetime | None) -> tuple[datetime,
     )
 
 
+def rate_note(clock: Clock, video_end_s: float | None, psg_s: float) -> str | None:
+    """A line if the video ends before or after the PSG by a share of its length that a wrong frame
+    rate in its header would explain.
+
+    A camera of 4.8 frames a second whose file says 5 plays too fast: after half an hour its picture
+    is 72 s ahead. Nothing but the two lengths shows it.
+    """
+    if video_end_s is None or video_end_s <= 0:
+        return None
+    short_s = psg_s - clock.psg_seconds(video_end_s)
+    ppm = clock.drift_ppm + short_s / video_end_s * 1e6
+    if abs(short_s) < 30 or not 2000 <= abs(ppm - clock.drift_ppm) <= 100_000:
+        return None
+    return (
+        f"the video ends {abs(short_s):.0f} s {'before' if short_s > 0 else 'after'} the PSG; if "
+        "both were stopped together, its frame rate is not what its header says: compare a late "
+        f"event, and state sync_drift_ppm {ppm:.0f}"
+    )
+
+
 def clock(night: Night, psg_start: datetime, creation_time: datetime | None) -> Clock:
     """The night's clock; see `Night` for the meaning and signs of its offset and drift."""
     started, _ = video_start(night, creation_time)

@@ -98,14 +98,37 @@ def write_video(
     *,
     codec: str = "libx264",
     metadata: dict[str, str] | None = None,
+    first: int = 0,
+    fmt: str | None = None,
+    rate: int = 25,
+    pix_fmt: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    muxer: dict[str, str] | None = None,
+    sound_from: float | None = None,
 ) -> Path:
-    """Writes a video of numbered frames shown at `stamps` (seconds, in steps of a millisecond)."""
-    with av.open(str(path), "w") as container:
+    """Writes a video of numbered frames shown at `stamps` (seconds, in steps of a millisecond).
+
+    Args:
+        first: number of the first frame.
+        fmt: the container, if the name does not say.
+        options, muxer: of the codec and of the container.
+        sound_from: with sound that begins at this second and lasts 4 s.
+    """
+    with av.open(str(path), "w", format=fmt, options=muxer or {}) as container:
         container.metadata.update(metadata or {})
-        stream = container.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for number, stamp in enumerate(stamps):
+        stream = container.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = _WIDTH, _HEIGHT, pix_fmt
+        if codec not in ("mpeg2video", "mpeg4"):  # those take no clock of milliseconds
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        sound = None if sound_from is None else container.add_stream("mp2", rate=16000)
+        if sound is not None and sound_from is not None:
+            for k in range(int(4 * 16000 / 1152)):
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 2304), np.int16), "s16", "stereo")
+                silence.rate, silence.time_base = 16000, Fraction(1, 16000)
+                silence.pts = round(sound_from * 16000) + 1152 * k
+                container.mux(sound.encode(silence))
+            container.mux(sound.encode())
+        for number, stamp in enumerate(stamps, first):
             frame = av.VideoFrame.from_ndarray(numbered(number), format="gray")
             frame.pts, frame.time_base = round(stamp * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from input_pipeline.errors import UserError
 from input_pipeline.readers.video import VideoReader
 
-from ..recordings import numbered, numbers, steady, write_video
+from ...recordings import numbered, numbers, steady, write_video
 
 HEIGHT, WIDTH = 32, 64
 
