@@ -5,7 +5,7 @@ from pathlib import Path
 
 from input_pipeline.clips import ClipSettings
 from input_pipeline.command_errors import one_line_errors
-from input_pipeline.datasets import DatasetSettings, prepare
+from input_pipeline.datasets import DatasetSettings, data_card, prepare
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.datasets.settings import NAMES
 from input_pipeline.datasets.ucf51 import Ucf51Settings
@@ -18,9 +18,10 @@ _EXAMPLES = """examples:
   python -m input_pipeline.build --dataset ucf51 --videos UCF-101 \\
       --embeddings audiocnn14embed512_features.tar.gz --out data
 
-The folder that is printed at the end goes into a configuration as the data directory. A build that
-was broken off goes on with the nights that it had done; one that is there already is not built
-again.
+A training that asks for the same data finds them in the folder of --out (its --data_dir), or takes
+the folder that is printed at the end itself. Beside the data lies a card (data_card.md): what is in
+them, what was left out and why. A build that was broken off goes on with the nights that it had
+done; one that is there already is not built again.
 """
 
 
@@ -89,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
         help="of training subjects (%(default)s)",
     )
     add("--split-file", type=Path, help="splits.json of another dataset, instead of a new split")
+    add(
+        "--skip-unusable",
+        action="store_true",
+        help="leave out nights that cannot be used, and say so, instead of refusing to build",
+    )
     add("--nights", type=int, help="simulated: number of subjects")
     add("--hours", type=float, help="simulated: length of the window cut from each night")
     add("--simulation-seed", type=int, help="simulated: another seed, other nights")
@@ -143,6 +149,7 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         clips=clips,
         split=split,
         split_file=arguments.split_file,
+        skip_unusable=arguments.skip_unusable,
     )
 
 
@@ -172,7 +179,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = _parser()
     arguments = parser.parse_args(argv)
     folder = prepare(_settings(arguments, parser), arguments.out, arguments.jobs)
-    print(summary(read_info(folder)))
+    info = read_info(folder)
+    print(summary(info))
+    card = data_card.read_card(folder, info)
+    if card is not None:
+        print("\n".join([*data_card.notes(card), data_card.left_out(card)]))
+        print(f"data card: {folder / data_card.TEXT_FILE}")
     print(folder)
 
 

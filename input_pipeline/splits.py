@@ -127,7 +127,7 @@ def _place(seed: int, name: str) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def _subject_groups(nights: Sequence[Night], number: int) -> dict[str, tuple[str, ...]]:
+def subject_groups(nights: Sequence[Night], number: int = 4) -> dict[str, tuple[str, ...]]:
     """AHI group -> subjects by name; a subject with several nights counts by their mean AHI.
 
     Args:
@@ -206,7 +206,7 @@ class _EmptyPartError(Exception):
 
 
 def _make(nights: Sequence[Night], settings: SplitSettings) -> Splits:
-    groups = _subject_groups(nights, settings.ahi_groups)
+    groups = subject_groups(nights, settings.ahi_groups)
     if settings.mode == LEAVE_ONE_OUT:
         parts, notes = _leave_one_out(groups, settings), []
     else:

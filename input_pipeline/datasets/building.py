@@ -3,23 +3,24 @@ description."""
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from input_pipeline.datasets import simulated_nights
+from input_pipeline.datasets import data_card, simulated_nights
 from input_pipeline.datasets.dataset_files import (
     INFO_FILE,
     SPLITS_FILE,
     ClipTable,
     DatasetInfo,
+    read_info,
     table_path,
 )
 from input_pipeline.datasets.decode import DecodedNight, decode_nights
-from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint
+from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint, identity
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished, whole_folder
 from input_pipeline.night import Night, read_manifest
@@ -46,10 +47,11 @@ def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None
         the dataset's folder, named after its fingerprint.
 
     Raises:
-        UserError: a manifest, night or split that cannot be used. Every night that fails is
-            printed.
+        UserError: a manifest, night or split that cannot be used (every night that fails is
+            printed), or `root` is itself a data set, of other settings.
     """
     root = Path(root)
+    split = None
     build: Callable[[Path], None]
     if settings.ucf51 is not None:
         from input_pipeline.datasets import ucf51_building
@@ -61,6 +63,8 @@ def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None
         split = read_splits(settings.split_file) if settings.split_file else None
         digest = dataset_fingerprint(settings, nights, split)
         build = partial(_build, settings, digest=digest, nights=nights, split=split, jobs=jobs)
+    if (root / INFO_FILE).is_file():
+        return _as_it_is(root, digest, identity(settings, split))
     folder = root / f"{settings.name}-{digest[:12]}"
     if (folder / INFO_FILE).is_file():
         return folder
@@ -68,6 +72,31 @@ def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None
         if not (folder / INFO_FILE).is_file():
             build(folder)
     return folder
+
+
+def _as_it_is(folder: Path, digest: str, wanted: Mapping[str, Any]) -> Path:
+    """A data set that was given in place of the folder above it, if it is the one that is meant."""
+    info = read_info(folder)
+    if info.fingerprint == digest:
+        return folder
+    differing = list(_differences(info.settings, wanted)) if info.settings else []
+    why = "; ".join(differing[:3]) or "it was made from other nights or files"
+    raise UserError(
+        f"{folder}: is itself a data set, not the one that is asked for ({why}); ask for what it "
+        f"holds, or name the folder above it ({folder.resolve().parent}) to build another there"
+    )
+
+
+def _differences(found: Any, wanted: Any, key: str = "") -> Iterator[str]:
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        for name in sorted({*found, *wanted}):
+            inner = f"{key}.{name}" if key else name
+            yield from _differences(found.get(name), wanted.get(name), inner)
+    elif isinstance(wanted, Sequence) and not isinstance(wanted, str):
+        if found != list(wanted):
+            yield f"another {key}"
+    elif found != wanted:
+        yield f"{key} is {found}, asked for {wanted}"
 
 
 def _sorted(nights: Sequence[Night]) -> list[Night]:
@@ -88,18 +117,23 @@ def _build(
     remove_unfinished(store)
     if settings.simulated:
         nights = _sorted(simulated_nights.simulated_nights(settings, root, jobs))
-    split = split or make_splits(nights, settings.split)
+    given = split
+    split = given or make_splits(nights, settings.split)
+    decoded, problems = decode_nights(nights, settings.clips, store, jobs)
+    for problem in problems.values():
+        print(problem, file=sys.stderr, flush=True)
+    if problems and (not decoded or not settings.skip_unusable):
+        first = f": {next(iter(problems.values()))}" if len(problems) == 1 else ", listed above"
+        raise UserError(
+            f"{len(problems)} of {len(nights)} nights cannot be used{first}; mend them, take them "
+            "out of the manifest or skip them (--skip-unusable of build, dataset.skip_unusable); "
+            "nights that are done are kept"
+        )
+    nights = [each.night for each in decoded]
+    if problems:
+        split = given or make_splits(nights, settings.split)
     for note in split.notes:
         print(f"split: {note}", file=sys.stderr, flush=True)
-    decoded, problems = decode_nights(nights, settings.clips, store, jobs)
-    if problems:
-        for problem in problems:
-            print(problem, file=sys.stderr, flush=True)
-        first = f": {problems[0]}" if len(problems) == 1 else ", listed above"
-        raise UserError(
-            f"{len(problems)} of {len(nights)} nights cannot be used{first}; mend them or "
-            "take them out of the manifest (nights that are done are kept)"
-        )
     chosen = _divide(decoded, split)
     with whole_folder(folder) as temporary:
         tables = {part: _table(chosen[part]) for part in SPLITS}
@@ -111,7 +145,12 @@ def _build(
             table.write(table_path(temporary, part))
         write_splits(temporary / SPLITS_FILE, split)
         _write_shards(settings, chosen, temporary)
-        _info(settings, digest, split, tables).write(temporary)
+        info = _info(settings, digest, split, tables, identity(settings, given))
+        reports = {each.night.night_id: each.report() for each in decoded}
+        card = data_card.make_card(info, tables, nights, reports, problems)
+        data_card.write_card(temporary, card)
+        info.write(temporary)
+    print(f"{data_card.left_out(card)}; see {folder / data_card.TEXT_FILE}", file=sys.stderr)
     shutil.rmtree(store, ignore_errors=True)
 
 
@@ -157,7 +196,11 @@ def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> No
 
 
 def _info(
-    settings: DatasetSettings, digest: str, split: Splits, tables: Mapping[str, ClipTable]
+    settings: DatasetSettings,
+    digest: str,
+    split: Splits,
+    tables: Mapping[str, ClipTable],
+    asked_for: dict[str, Any],
 ) -> DatasetInfo:
     clips = settings.clips
     counts = {
@@ -184,4 +227,5 @@ def _info(
         eeg_rate=clips.eeg_rate,
         samples=clips.samples,
         counts=counts,
+        settings=asked_for,
     )

@@ -14,13 +14,17 @@ import numpy as np
 
 from input_pipeline.clip_arrays import LABELS, Form, input_forms
 from input_pipeline.clips import ClipSettings, clips
+from input_pipeline.datasets.data_card import NightReport
 from input_pipeline.datasets.settings import VERSION, night_description
+from input_pipeline.digests import read_verified_json, write_verified_json
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_folder
 from input_pipeline.fingerprints import fingerprint
 from input_pipeline.night import Night
 from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
+
+_REPORT = "report.json"
 
 
 def _forms(settings: ClipSettings) -> dict[str, Form]:
@@ -40,6 +44,12 @@ class DecodedNight:
         """An input [clips, …] (see `clip_arrays`), `stage` or `clip_index` [clips]."""
         dtype, shape = _forms(self.settings)[name]
         return np.memmap(self.folder / name, dtype, mode="r").reshape(-1, *shape)
+
+    def report(self) -> NightReport:
+        """What was left out of the night, and what is to be known of it."""
+        mend = f"delete the folder {self.folder.parent} and build again"
+        path = self.folder / _REPORT
+        return NightReport(**read_verified_json(path, what="decoded night", mend=mend))
 
     def records(self, chosen: Sequence[int] | np.ndarray) -> Iterator[dict[str, Any]]:
         """The clip records at the positions `chosen`; arrays are views of the files."""
@@ -63,12 +73,13 @@ def _decode(job: _Job) -> str | None:
         with whole_folder(job.folder) as folder, ExitStack() as open_files:
             forms = _forms(job.settings)
             files = {name: open_files.enter_context(open(folder / name, "wb")) for name in forms}
-            count = 0
-            for clip in clips(job.night, job.settings):
+            read = clips(job.night, job.settings)
+            for clip in read:
                 for name, (dtype, _) in forms.items():
                     files[name].write(np.ascontiguousarray(clip[name], dtype).data)
-                count += 1
-            if not count:
+            report = {"counts": read.counts, "notes": read.notes, "clock": read.clock_source}
+            write_verified_json(folder / _REPORT, report)
+            if not read.counts["kept"]:
                 raise UserError("no clip has both video and EEG; expected at least one")
     except UserError as error:
         text = str(error)
@@ -81,12 +92,12 @@ def _decode(job: _Job) -> str | None:
 
 def decode_nights(
     nights: Sequence[Night], settings: ClipSettings, store: Path, jobs: int | None = None
-) -> tuple[list[DecodedNight], list[str]]:
+) -> tuple[list[DecodedNight], dict[str, str]]:
     """Decodes the nights that are not in `store` yet.
 
     Returns:
-        the decoded nights in the order of `nights`, and one line for each night that could not be
-        used.
+        the decoded nights in the order of `nights`, and night_id -> one line for each night that
+        could not be used.
     """
     decoded = []
     for night in nights:
@@ -102,4 +113,5 @@ def decode_nights(
                 problems[todo[position].night.night_id] = problem
             progress.advance()
     whole = [each for each in decoded if each.night.night_id not in problems]
-    return whole, [problems[night.night_id] for night in nights if night.night_id in problems]
+    names = [night.night_id for night in nights]
+    return whole, {name: problems[name] for name in names if name in problems}

@@ -36,6 +36,8 @@ class DatasetSettings:
     split: SplitSettings = field(default_factory=SplitSettings)
     split_file: Path | None = None
     """A split made before (`splits.json` of another dataset, or by hand) in place of `split`."""
+    skip_unusable: bool = False
+    """Leave out nights that cannot be used and say so, instead of refusing to build."""
     ucf51: Ucf51Settings | None = None
     """For `ucf51`."""
 
@@ -86,6 +88,7 @@ def identity(settings: DatasetSettings, split: Splits | None) -> dict[str, Any]:
         "clips": settings.clips.identity(),
         "simulation": simulation,
         "split": asdict(split or settings.split),
+        "skip_unusable": settings.skip_unusable,
     }
 
 

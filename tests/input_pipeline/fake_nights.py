@@ -1,6 +1,7 @@
 """Nights whose clips are made up on the spot, to test what comes after the readers."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,34 @@ def clip_indices(night_id: str) -> list[int]:
     return [clip_index for clip_index in range(length) if clip_index != GAP]
 
 
-def fake_clips(night: Night, settings: ClipSettings) -> Iterator[dict[str, Any]]:
-    """Stands in for `input_pipeline.clips.clips`."""
-    for clip_index in clip_indices(night.night_id):
+class FakeClips(Iterator[dict[str, Any]]):
+    """The clips that every fake night has, counted as `input_pipeline.clips.Clips` counts them."""
+
+    def __init__(
+        self,
+        night: Night,
+        settings: ClipSettings,
+        clip_index: Sequence[int],
+        then: Callable[[], None] = lambda: None,
+    ):
+        """`then` is called after each clip, when the next one is asked for."""
+        self._then = then
         identity = {"night_id": night.night_id, "subject_id": night.subject_id}
-        yield fake_clip(night.night_id, clip_index, settings) | identity
+        made = (fake_clip(night.night_id, index, settings) | identity for index in clip_index)
+        self._made, self.counts = made, Counter({"kept": 0, "gap in PSG": 1})
+        self.notes, self.clock_source = ["made up on the spot"], "manifest"
+
+    def __next__(self) -> dict[str, Any]:
+        if self.counts["kept"]:
+            self._then()
+        made = next(self._made)
+        self.counts["kept"] += 1
+        return made
+
+
+def fake_clips(night: Night, settings: ClipSettings) -> FakeClips:
+    """Stands in for `input_pipeline.clips.clips`."""
+    return FakeClips(night, settings, clip_indices(night.night_id))
 
 
 def fake_night(

@@ -17,9 +17,12 @@ def test_it_prints_what_was_built_and_where(tmp_path, monkeypatch, capsys):
     manifest, _ = fake_manifest(tmp_path, 12)
     arguments = ["--manifest", str(manifest), "--out", str(tmp_path / "data"), "--jobs", "1", *SIZE]
     build.main(arguments)
-    *lines, folder = capsys.readouterr().out.splitlines()
+    *lines, total, card, folder = capsys.readouterr().out.splitlines()
+    assert total == "left out: 12 clips (gap in PSG)"
+    assert card == f"data card: {folder}/data_card.md"
+    assert "note: night n03: made up on the spot" in lines
     assert lines[0] == "s3ve, split subject"
-    for line, split in zip(lines[1:], SPLITS, strict=True):
+    for line, split in zip(lines[1:4], SPLITS, strict=True):
         source = open_split(folder, split)
         stages = source.info.counts[split]["stages"]
         subjects = len(set(source.table.subject_id.tolist()))
@@ -27,6 +30,8 @@ def test_it_prints_what_was_built_and_where(tmp_path, monkeypatch, capsys):
             *(split, str(subjects), "subjects", str(subjects), "nights", str(len(source)), "clips")
         ]
         assert line.endswith("  ".join(f"{name} {count}" for name, count in stages.items()))
+    build.main(arguments)  # it is there already, and says the same
+    assert capsys.readouterr().out.splitlines() == [*lines, total, card, folder]
     build.main([*arguments, "--split-mode", "paper_val"])
     assert capsys.readouterr().out.startswith("s3ve, split paper_val\n")
 

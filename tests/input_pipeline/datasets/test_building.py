@@ -20,18 +20,22 @@ from input_pipeline.datasets import (
     ClipTable,
     DatasetSettings,
     building,
+    data_card,
     decode,
     prepare,
     simulated_nights,
 )
+from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.errors import UserError
-from input_pipeline.night import write_manifest
+from input_pipeline.night import read_manifest, write_manifest
 from input_pipeline.source import open_split
 from input_pipeline.splits import SPLITS, SplitSettings, read_splits
+from input_pipeline.stages import STAGES
 
 from ..fake_nights import (
     AHIS,
     SETTINGS,
+    FakeClips,
     clip_indices,
     fake_clip,
     fake_clips,
@@ -96,6 +100,69 @@ def test_a_table_survives_its_file(tmp_path, frames):
             continue
         assert getattr(again, name).dtype == column.dtype
         assert [str(value) for value in getattr(again, name)] == [str(value) for value in column]
+
+
+def test_the_card_says_what_is_there_and_what_was_left_out(tmp_path, monkeypatch, decoded):
+    manifest, _ = fake_manifest(tmp_path, 13)
+    working = decode.clips
+
+    def clips(night, settings):
+        if night.night_id == "n07":
+            raise UserError("night n07: no channel C3-A2")
+        return working(night, settings)
+
+    monkeypatch.setattr(decode, "clips", clips)
+    folder = prepare(settings_of(manifest, skip_unusable=True), tmp_path / "data", jobs=1)
+    card = data_card.read_card(folder, read_info(folder))
+    assert card["left_out"] == {
+        "nights": {"n07": "night n07: no channel C3-A2"},
+        "clips": {"gap in PSG": 12},
+    }
+    assert data_card.left_out(card) == "left out: 1 night, 12 clips (gap in PSG)"
+    assert card["clock_sources"] == {"manifest": 12}
+    tables = [open_split(folder, split).table for split in SPLITS]
+    stages = Counter(stage for table in tables for stage in table.stage.tolist())
+    assert {"n07"} == set(read_manifest_ids(manifest)) - {
+        night for table in tables for night in table.night_id.tolist()
+    }
+    for counts in (card["splits"], card["ahi_groups"], card["subjects"]):
+        assert sum(each["clips"] for each in counts.values()) == sum(map(len, tables))
+        for label, name in [*enumerate(STAGES), (-1, "unknown")]:
+            assert sum(each["stages"][name] for each in counts.values()) == stages[label]
+    assert {name: each["subjects"] for name, each in card["ahi_groups"].items()} == {
+        **{"normal": 4, "mild": 3, "moderate": 3, "severe": 2}
+    }
+    for subject, each in card["subjects"].items():
+        assert subject in tables[SPLITS.index(each["split"])].subject_id
+    text = (folder / "data_card.md").read_text()
+    said = (
+        "- left out: night n07: no channel C3-A2",
+        "- note: night n03: 1 clip left out (gap in PSG), ",
+        "- note: night n03: made up on the spot",
+    )
+    assert all(each in text for each in said)
+    (folder / "data_card.json").write_text("{}")
+    with pytest.raises(UserError, match="data card .* was changed"):
+        data_card.read_card(folder, read_info(folder))
+
+
+def read_manifest_ids(manifest):
+    return [night.night_id for night in read_manifest(manifest)]
+
+
+def test_a_data_set_in_place_of_the_folder_above_it(tmp_path, decoded):
+    """It is used where it is the one that is asked for, and never built into."""
+    manifest, nights = fake_manifest(tmp_path, 12)
+    folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    files = sorted(folder.rglob("*"))
+    assert prepare(settings_of(manifest), folder, jobs=1) == folder
+    other = replace(settings_of(manifest), clips=replace(SETTINGS, width=8))
+    with pytest.raises(UserError, match=r"clips.width is 6, asked for 8\); .* the folder above it"):
+        prepare(other, folder, jobs=1)
+    nights[5].psg.write_bytes(b"another recording")
+    with pytest.raises(UserError, match="made from other nights or files"):
+        prepare(settings_of(manifest), folder, jobs=1)
+    assert sorted(folder.rglob("*")) == files and len(decoded) == 12
 
 
 def test_a_built_dataset_is_not_built_again(tmp_path, decoded):
@@ -170,7 +237,8 @@ def test_nights_that_fail_are_all_named_and_the_others_kept(tmp_path, monkeypatc
             raise UserError("video ends at 0 s, expected 540 s")
         if night.night_id == "n07":
             raise UserError("night n07: no channel C3-A2")
-        return iter(()) if night.night_id == "n09" else working(night, settings)
+        none = night.night_id == "n09"
+        return FakeClips(night, settings, []) if none else working(night, settings)
 
     monkeypatch.setattr(decode, "clips", clips)
     with pytest.raises(UserError, match="3 of 12 nights cannot be used, listed above"):
@@ -225,10 +293,13 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, decoded)
     manifest, _ = fake_manifest(tmp_path, 12)
     working = decode.clips
 
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     def clips(night, settings):
-        yield from working(night, settings)
-        if night.night_id == "n05":
-            raise OSError(errno.ENOSPC, "No space left on device")
+        if night.night_id != "n05":
+            return working(night, settings)
+        return FakeClips(night, settings, clip_indices("n05"), full)
 
     monkeypatch.setattr(decode, "clips", clips)
     with pytest.raises(OSError, match="No space left"):
@@ -246,7 +317,7 @@ _BUILD = """
 import os, signal, sys, time
 from pathlib import Path
 from input_pipeline.datasets import DatasetSettings, building, decode, prepare
-from tests.input_pipeline.fake_nights import SETTINGS, fake_clips
+from tests.input_pipeline.fake_nights import SETTINGS, FakeClips, clip_indices
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
 stop_at = sys.argv[3]
@@ -257,10 +328,8 @@ def stop():
     os._exit(0)
 
 def clips(night, settings):
-    for clip in fake_clips(night, settings):
-        yield clip
-        if night.night_id == stop_at:
-            stop()
+    then = stop if night.night_id == stop_at else int
+    return FakeClips(night, settings, clip_indices(night.night_id), then)
 
 def advance(self, count=1, note=None):
     if stop_at == self.description:
