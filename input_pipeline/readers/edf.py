@@ -106,7 +106,8 @@ def recorded_time(psg: Path | Sequence[Path], *, name: str) -> tuple[datetime, f
         UserError: a file cannot be read.
     """
     files = (psg,) if isinstance(psg, Path) else psg
-    headers = [read_header(path, name=name) for path in files]
+    names = [name] if len(files) == 1 else [_part(name, k) for k in range(len(files))]
+    headers = [read_header(path, name=part) for path, part in zip(files, names, strict=True)]
     times = [record_times(header) for header in headers]
     starts, seconds = [], []
     for header, time in zip(headers, times, strict=True):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from input_pipeline.errors import UserError
 from input_pipeline.readers.edf import (
     Signal,
-    first_sample,
     read_annotations,
     read_signal,
+    recorded_time,
     resample,
 )
 from input_pipeline.readers.edf_header import read_header
@@ -392,7 +392,8 @@ def test_a_recording_in_pieces_is_joined_on_the_clock(tmp_path, order):
     paths = pieces(tmp_path, (0, 10), (10, 20), (200, 5))
     files = [paths[k] for k in order]
     signal = read_signal(files, "C3-REF", name="n")
-    assert signal.start == first_sample(files, name="n") == later(0.25)
+    assert signal.start == later(0.25)
+    assert recorded_time(files, name="n") == (signal.start, signal.seconds)
     assert signal.gaps == ((30.0, 200.0),) and len(signal.samples) == 20500
     places = np.flatnonzero(np.isfinite(signal.samples))
     assert len(places) == 3500
@@ -412,7 +413,8 @@ def test_pieces_without_a_date_follow_each_other_past_midnight(tmp_path):
     assert before.date() != after.date()
     signal = read_signal(paths, "A2-REF", name="n")
     assert not signal.date_known and signal.gaps == ((10.0, 10800.0),)
-    assert first_sample(paths, name="n") == signal.start == read_annotations(paths, name="n").start
+    assert recorded_time(paths, name="n") == (signal.start, signal.seconds)
+    assert read_annotations(paths, name="n").start == signal.start
 
 
 @pytest.mark.parametrize(
