@@ -20,9 +20,7 @@ def write_pieces(folder, pieces, suffix=".mp4"):
         moment = START + timedelta(seconds=start)
         path = folder / f"cam1_{moment:%Y%m%d_%H%M%S}{suffix}"
         first = round(start * RATE)
-        paths.append(
-            write_video(path, steady(round(seconds * RATE), RATE), rate=RATE, first=first)
-        )
+        paths.append(write_video(path, steady(round(seconds * RATE), RATE), rate=RATE, first=first))
     return paths
 
 
@@ -129,8 +127,6 @@ def test_a_restart_inside_a_file_ends_that_file_only(tmp_path):
 def test_summer_time_is_not_guessed(tmp_path):
     """A recorder's clock leaps from 2 to 3 in the night of a Sunday; its files follow at once."""
     names = ["20240331_015900", "20240331_030000"]
-    paths = [
-        write_video(tmp_path / f"{name}.mp4", steady(300, RATE), rate=RATE) for name in names
-    ]
+    paths = [write_video(tmp_path / f"{name}.mp4", steady(300, RATE), rate=RATE) for name in names]
     with pytest.raises(UserError, match="the clock moves by an hour"):
         VideoRecording(paths, name="n")

@@ -27,7 +27,6 @@ def test_names_of_the_edf_video_specification(name, start):
     assert start_from_name(Path("folder") / name) == start
 
 
-
 @pytest.mark.parametrize(
     ("name", "start"),
     [
