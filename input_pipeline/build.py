@@ -7,7 +7,7 @@ from input_pipeline.clips import ClipSettings
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import DatasetSettings, data_card, prepare
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
-from input_pipeline.datasets.settings import NAMES
+from input_pipeline.datasets.settings import FRAME_STORAGES, NAMES
 from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.splits import AHI_GROUPINGS, MODES, SPLITS, SplitSettings
 
@@ -89,6 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         default=split.validation_fraction,
         help="of training subjects (%(default)s)",
     )
+    add(
+        "--frame-storage",
+        choices=FRAME_STORAGES,
+        default=FRAME_STORAGES[0],
+        help="frames in files of their own, read one by one (%(default)s), or whole clips in TFDS "
+        "records",
+    )
     add("--split-file", type=Path, help="splits.json of another dataset, instead of a new split")
     add(
         "--skip-unusable",
@@ -150,6 +157,7 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         split=split,
         split_file=arguments.split_file,
         skip_unusable=arguments.skip_unusable,
+        frame_storage=arguments.frame_storage,
     )
 
 

@@ -1,4 +1,4 @@
-"""Fast random access to the clips of a built dataset.
+"""Fast random access to the clips of a built dataset, reading no more of them than is wanted.
 
 TFDS reads its own records through a protobuf parser and a copy. Here the same shards are read with
 a walk over the wire format of `tf.train.Example` that returns views of the record's bytes.
@@ -18,9 +18,11 @@ from input_pipeline.datasets.dataset_files import (
     ClipTable,
     DatasetInfo,
     read_info,
+    read_sums,
     read_table,
     rebuild,
 )
+from input_pipeline.datasets.frame_files import FrameFiles
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import fingerprint
@@ -99,11 +101,20 @@ def parse_example(record: bytes) -> dict[str, memoryview | int | None]:
 class ClipSource(Sequence[Clip]):
     """The clips of one split by their row; safe to read from several threads."""
 
-    def __init__(self, info: DatasetInfo, split: str, table: ClipTable, shards: Sequence[Path]):
+    def __init__(
+        self,
+        info: DatasetInfo,
+        split: str,
+        table: ClipTable,
+        shards: Sequence[Path],
+        frame_files: FrameFiles | None = None,
+    ):
         """Opens the shards; raises RuntimeError or ValueError for what is no such file."""
         self.info, self.split, self.table = info, split, table
+        self._frame_files = frame_files
         self._records = ArrayRecordDataSource([str(path) for path in shards])
         self._shards, self._forms = shards, input_forms(info)
+        self._folder = shards[0].parent
         self.stored_frames: Int[np.ndarray, " clips"] = (
             np.full(len(table), info.frames) if table.frames is None else table.frames
         )
@@ -124,14 +135,19 @@ class ClipSource(Sequence[Clip]):
         return len(self.table)
 
     def __getitem__(self, index: int) -> Clip:  # type: ignore[override]
-        """Arrays are read-only views of the stored record.
+        """The whole clip; arrays of its record are read-only views.
 
         Raises:
-            UserError: the record is damaged, or is not the clip that the table says.
+            UserError: it is damaged, or is not the clip that the table says.
         """
         index = range(len(self))[index]
-        arrays = self._arrays(index, self._forms)
-        return {**arrays, "stage": int(self.table.stage[index]), "index": index}
+        recorded = [name for name in self._forms if name != "video" or self._frame_files is None]
+        clip = self._arrays(index, recorded)
+        if self._frame_files is not None:
+            form = self._forms["video"]
+            clip["video"] = np.empty(form.shape, form.dtype)
+            self._read_frames(index, np.arange(self.info.frames), clip["video"])
+        return {**clip, "stage": int(self.table.stage[index]), "index": index}
 
     def read(
         self, row: int, out: Mapping[str, np.ndarray], frames: Int[np.ndarray, " taken"]
@@ -144,18 +160,30 @@ class ClipSource(Sequence[Clip]):
             frames: which of the stored frames `out["video"]` takes.
 
         Raises:
-            UserError: the record is damaged, or is not the clip that the table says.
+            UserError: it is damaged, or is not the clip that the table says.
         """
-        if not out:
+        recorded = dict(out)
+        if self._frame_files is not None and "video" in recorded:
+            self._read_frames(row, frames, recorded.pop("video"))
+        if not recorded:
             return
-        for name, stored in self._arrays(row, out).items():
-            target = out[name]
+        for name, stored in self._arrays(row, recorded).items():
             if isinstance(stored, JpegFrames):
-                stored.take(frames, target)
+                stored.take(frames, out[name])
             elif name == "video":
-                np.take(stored, frames, axis=0, out=target, mode="clip")  # "raise" copies twice
+                # "raise" would copy twice.
+                np.take(stored, frames, axis=0, out=out[name], mode="clip")
             else:
-                target[:] = stored
+                out[name][:] = stored
+
+    def _read_frames(self, row: int, frames: np.ndarray, out: np.ndarray) -> None:
+        assert self._frame_files is not None
+        try:
+            self._frame_files.read(row, frames, out)
+        except ValueError as error:
+            raise UserError(
+                f"{error} is damaged (its checksum differs); {rebuild(self._folder)}"
+            ) from None
 
     def _arrays(self, row: int, names: Iterable[str]) -> Clip:
         try:
@@ -177,14 +205,14 @@ class ClipSource(Sequence[Clip]):
 
     def _damage(self, index: int, what: str) -> str:
         """The line about a record: which one of which shard, and what to do."""
-        folder, name, record = self._shards[0].parent, "", index
+        name, record = "", index
         for shard in self._shards:
             count = ArrayRecordReader(str(shard)).num_records()
             name = shard.name
             if record < count:
                 break
             record -= count
-        return f"shard {name}: record {record} is damaged ({what}); {rebuild(folder)}"
+        return f"shard {name}: record {record} is damaged ({what}); {rebuild(self._folder)}"
 
 
 def open_split(dataset_dir: str | Path, split: str) -> ClipSource:
@@ -202,8 +230,13 @@ def open_split(dataset_dir: str | Path, split: str) -> ClipSource:
     table = read_table(folder, info, stored)
     damaged = UserError(f"{folder}: the shards of split {split} are damaged; {rebuild(folder)}")
     try:
-        source = ClipSource(info, split, table, shards)
-    except (RuntimeError, ValueError):  # what the record reader says of a cut or foreign file
+        frame_files = None
+        if info.frame_storage == "files":
+            sums = read_sums(folder, info, stored)
+            frame_bytes = info.height * info.width * info.channels
+            frame_files = FrameFiles(folder, stored, frame_bytes, sums)
+        source = ClipSource(info, split, table, shards, frame_files)
+    except (RuntimeError, ValueError):  # what the readers say of a cut or foreign file
         raise damaged from None
     if not source.whole:
         raise damaged

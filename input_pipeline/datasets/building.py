@@ -6,10 +6,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from input_pipeline.clip_arrays import input_forms
 from input_pipeline.datasets import data_card, simulated_nights
 from input_pipeline.datasets.dataset_files import (
     INFO_FILE,
@@ -20,6 +21,7 @@ from input_pipeline.datasets.dataset_files import (
     table_path,
 )
 from input_pipeline.datasets.decode import DecodedNight, decode_nights
+from input_pipeline.datasets.frame_files import write_frames
 from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint, identity
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished, whole_folder
@@ -27,6 +29,9 @@ from input_pipeline.night import Night, read_manifest
 from input_pipeline.progress import Progress
 from input_pipeline.splits import SPLITS, Splits, make_splits, read_splits, write_splits
 from input_pipeline.stages import STAGES
+
+if TYPE_CHECKING:  # loads TFDS, which only building needs
+    from input_pipeline.datasets.s3ve import Piece
 
 Chosen = dict[str, list[tuple[DecodedNight, np.ndarray]]]
 """Split -> nights and the positions of their clips that belong to it."""
@@ -188,7 +193,7 @@ def _table(chosen: Sequence[tuple[DecodedNight, np.ndarray]]) -> ClipTable:
 
 
 def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> None:
-    """Writes the TFDS part of a dataset directly into `folder`."""
+    """Writes the clips into `folder`: TFDS shards and, where they lie apart, the frames."""
     # TFDS is slow to import, and only building needs it.
     from input_pipeline.datasets.s3ve import Piece, S3ve
     from input_pipeline.datasets.shards import write_shards
@@ -196,10 +201,24 @@ def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> No
 
     parts = {part: [Piece(*piece) for piece in pieces] for part, pieces in chosen.items()}
     total = sum(len(piece.chosen) for pieces in parts.values() for piece in pieces)
+    inputs = input_forms(settings.clips)
+    if settings.frame_storage == "files":
+        del inputs["video"]
+        with Progress("write frames", total=total, unit="clip") as progress:
+            for part, pieces in parts.items():
+                write_frames(folder, part, _videos(pieces, progress.advance))
     with Progress("write clips", total=total, unit="clip") as progress:
         builder = Simulated if settings.simulated else S3ve
-        make = partial(builder, parts=parts, clips=settings.clips, on_record=progress.advance)
+        make = partial(builder, parts=parts, inputs=inputs, on_record=progress.advance)
         write_shards(make, folder)
+
+
+def _videos(pieces: Sequence["Piece"], on_video: Callable[[], None]) -> Iterator[np.ndarray]:
+    for piece in pieces:
+        videos = piece.night.array("video")
+        for position in piece.chosen:
+            yield videos[position]
+            on_video()
 
 
 def _info(
@@ -235,4 +254,5 @@ def _info(
         samples=clips.samples,
         counts=counts,
         settings=asked_for,
+        frame_storage=settings.frame_storage,
     )

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped, UInt64
 
 from input_pipeline.clip_arrays import input_forms
+from input_pipeline.datasets.frame_files import sums_path
 from input_pipeline.digests import (
     check_file,
     file_digest,
@@ -126,6 +127,8 @@ class DatasetInfo:
     """Split -> the split whose clips it is made of."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What was asked for (`settings.identity`); empty for `ucf51`."""
+    frame_storage: str = "records"
+    """See `DatasetSettings`."""
     files: dict[str, str] = field(default_factory=dict)
     """Name of a file beside the shards -> its digest."""
 
@@ -138,8 +141,10 @@ class DatasetInfo:
         return tuple(input_forms(self))
 
     def write(self, folder: Path) -> None:
-        """Writes `dataset.json`, with the digests of the tables, split and card that are there."""
-        beside = [*folder.glob("*.csv"), folder / SPLITS_FILE, folder / CARD_FILE]
+        """Writes `dataset.json`, with the digests of the tables, checksums, split and card
+        that are there."""
+        tables = (*folder.glob("*.csv"), *folder.glob("*.npy"))
+        beside = [*tables, folder / SPLITS_FILE, folder / CARD_FILE]
         files = {path.name: file_digest(path) for path in sorted(beside) if path.exists()}
         write_verified_json(folder / INFO_FILE, asdict(replace(self, files=files)))
 
@@ -179,3 +184,14 @@ def read_table(folder: Path, info: DatasetInfo, split: str) -> ClipTable:
     path = table_path(folder, split)
     check_file(path, info.files.get(path.name), what="table", mend=rebuild(folder))
     return ClipTable.read(path)
+
+
+def read_sums(folder: Path, info: DatasetInfo, split: str) -> UInt64[np.ndarray, "clips frames"]:
+    """Reads the checksums of a split's frames.
+
+    Raises:
+        UserError: they are not what was written.
+    """
+    path = sums_path(folder, split)
+    check_file(path, info.files.get(path.name), what="checksums", mend=rebuild(folder))
+    return np.load(path, allow_pickle=False)

@@ -4,7 +4,7 @@ Each night becomes a folder of flat arrays that the TFDS builder maps into memor
 night is held at once, and a night that is done is not done again when a build was broken off.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +51,12 @@ class DecodedNight:
         path = self.folder / _REPORT
         return NightReport(**read_verified_json(path, what="decoded night", mend=mend))
 
-    def records(self, chosen: Sequence[int] | np.ndarray) -> Iterator[dict[str, Any]]:
-        """The clip records at the positions `chosen`; arrays are views of the files."""
-        arrays = {name: self.array(name) for name in _forms(self.settings)}
+    def records(
+        self, chosen: Sequence[int] | np.ndarray, inputs: Iterable[str]
+    ) -> Iterator[dict[str, Any]]:
+        """The clip records at the positions `chosen` with these inputs; arrays are views of the
+        files."""
+        arrays = {name: self.array(name) for name in (*inputs, *LABELS)}
         for position in chosen:
             record: dict[str, Any] = {name: array[position] for name, array in arrays.items()}
             record |= {name: int(record[name]) for name in LABELS}

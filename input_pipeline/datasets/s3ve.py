@@ -1,7 +1,7 @@
 """The TFDS builder of recorded nights: any manifest goes this way."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from input_pipeline.clip_arrays import input_forms
-from input_pipeline.clips import ClipSettings
+from input_pipeline.clip_arrays import Form
 from input_pipeline.datasets.decode import DecodedNight
 from input_pipeline.datasets.settings import VERSION
 from input_pipeline.datasets.shards import PlainWriter, Records, clip_features, in_shards
@@ -25,10 +24,12 @@ class Piece:
     """Positions in the night, ascending."""
 
 
-def _records(pieces: Sequence[Piece], on_record: Callable[[], None]) -> Records:
+def _records(
+    pieces: Sequence[Piece], inputs: Iterable[str], on_record: Callable[[], None]
+) -> Records:
     key = 0
     for piece in pieces:
-        for record in piece.night.records(piece.chosen):
+        for record in piece.night.records(piece.chosen, inputs):
             yield key, record
             on_record()
             key += 1
@@ -49,19 +50,24 @@ class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
         self,
         *,
         parts: Mapping[str, Sequence[Piece]],
-        clips: ClipSettings,
+        inputs: Mapping[str, Form],
         on_record: Callable[[], None] = lambda: None,
         **kwargs: Any,
     ):
-        """`parts`: split -> pieces of nights in the order of the records; `on_record`: progress."""
-        self._parts, self._clips, self._on_record = parts, clips, on_record
+        """
+        Args:
+            parts: split -> pieces of nights in the order of the records.
+            inputs: arrays that a record holds.
+            on_record: called after each.
+        """
+        self._parts, self._inputs, self._on_record = parts, inputs, on_record
         super().__init__(file_format="array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description="30-s clips of a sleeper's infrared video and EEG with the sleep stage.",
-            features=clip_features(input_forms(self._clips)),
+            features=clip_features(self._inputs),
             disable_shuffling=True,
         )
 
@@ -71,13 +77,16 @@ class S3ve(tfds.core.ShardBasedBuilder, skip_registration=True):
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> dict[str, list[Callable[[], Records]]]:
-        forms = input_forms(self._clips).values()
+        forms = self._inputs.values()
         clip_bytes = sum(math.prod(form.shape) * np.dtype(form.dtype).itemsize for form in forms)
 
         def size(piece: Piece) -> int:
             return len(piece.chosen) * clip_bytes
 
         return {
-            split: [partial(_records, shard, self._on_record) for shard in in_shards(pieces, size)]
+            split: [
+                partial(_records, shard, self._inputs, self._on_record)
+                for shard in in_shards(pieces, size)
+            ]
             for split, pieces in self._parts.items()
         }

@@ -15,7 +15,8 @@ from input_pipeline.simulation.settings import SimulationSettings
 from input_pipeline.splits import Splits, SplitSettings
 
 NAMES = ("s3ve", "simulated", "ucf51")
-VERSION = "1.0.0"
+FRAME_STORAGES = ("files", "records")
+VERSION = "1.1.0"
 """Of the stored form of clips; part of every fingerprint, so a change builds anew."""
 
 
@@ -38,6 +39,10 @@ class DatasetSettings:
     """A split made before (`splits.json` of another dataset, or by hand) in place of `split`."""
     skip_unusable: bool = False
     """Leave out nights that cannot be used and say so, instead of refusing to build."""
+    frame_storage: str = "files"
+    """`files`: frames lie beside the records and are read one by one; `records`: whole clips are
+    TFDS records, which any reader of TFDS understands and training reads several times slower. Not
+    for `ucf51`, whose frames are JPEG in the records."""
     ucf51: Ucf51Settings | None = None
     """For `ucf51`."""
 
@@ -50,6 +55,11 @@ class DatasetSettings:
             raise UserError("dataset ucf51: expected no manifest, simulation or split_file")
         if self.name == "s3ve" and (self.manifest is None or self.simulation is not None):
             raise UserError("dataset s3ve: expected a manifest and no simulation settings")
+        if self.frame_storage not in FRAME_STORAGES:
+            raise UserError(
+                f"dataset.frame_storage {self.frame_storage!r}: expected "
+                f"{' or '.join(FRAME_STORAGES)}"
+            )
         if self.name == "simulated" and (self.simulation is None or self.manifest is not None):
             raise UserError("dataset simulated: expected simulation settings and no manifest")
 
@@ -89,6 +99,7 @@ def identity(settings: DatasetSettings, split: Splits | None) -> dict[str, Any]:
         "simulation": simulation,
         "split": asdict(split or settings.split),
         "skip_unusable": settings.skip_unusable,
+        "frame_storage": settings.frame_storage,
     }
 
 

@@ -54,9 +54,9 @@ def test_a_message_that_is_cut_is_not_taken():
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_tfds_reads_the_same_element_by_element(small_dataset, split):
-    source = open_split(small_dataset, split)
-    official = tfds.builder_from_directory(small_dataset).as_data_source(split)
+def test_tfds_reads_the_same_element_by_element(recorded_dataset, split):
+    source = open_split(recorded_dataset, split)
+    official = tfds.builder_from_directory(recorded_dataset).as_data_source(split)
     assert len(source) == len(official) > 0
     for row, (one, other) in enumerate(zip(source, official, strict=True)):
         assert one.keys() == {"video", "eeg", "stage", "index"} and one["index"] == row
@@ -76,6 +76,27 @@ def test_rows_of_the_table_describe_the_records(small_dataset):
             np.testing.assert_array_equal(clip["eeg"], made["eeg"])
             assert clip["stage"] == table.stage[row] == made["stage"]
             assert clip["index"] == row
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_frames_in_files_and_in_records_are_the_same(small_dataset, recorded_dataset, split):
+    apart, whole = open_split(small_dataset, split), open_split(recorded_dataset, split)
+    assert len(apart) == len(whole) > 0
+    for one, other in zip(apart, whole, strict=True):
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key])
+    taken = np.array([7, 0, 11, 7])
+    for source in (apart, whole):
+        out = {"video": np.empty((4, 4, 6, 1), np.uint8), "eeg": np.empty(3750, np.float32)}
+        source.read(3, out, taken)
+        np.testing.assert_array_equal(out["video"], whole[3]["video"][taken])
+        np.testing.assert_array_equal(out["eeg"], whole[3]["eeg"])
+    stored = [
+        set(tfds.builder_from_directory(folder).info.features)
+        for folder in (small_dataset, recorded_dataset)
+    ]
+    assert stored[1] - stored[0] == {"video"}
 
 
 def test_rows_count_like_those_of_a_list(small_dataset):
@@ -148,6 +169,37 @@ def test_a_record_is_compared_with_its_row(copy):
         source[3]
 
 
+@pytest.mark.parametrize("damage", ["bit", "cut", "longer", "gone"])
+def test_no_frame_is_believed_unchecked(copy, damage):
+    path, sums = copy / "test.frames-00000", copy / "test.frame_sums.npy"
+    whole = path.read_bytes()
+    frame = 4 * 6
+    flipped = bytearray(whole)
+    flipped[12 * frame * 5 + 3 * frame + 1] ^= 16  # frame 3 of row 5
+    path.write_bytes({"bit": flipped, "cut": whole[:-1], "longer": whole + b"0"}.get(damage, whole))
+    if damage == "gone":
+        path.unlink()
+    if damage != "bit":
+        with pytest.raises(UserError, match="the shards of split test are damaged"):
+            open_split(copy, "test")
+        return
+    source, out = open_split(copy, "test"), {"video": np.empty((1, 4, 6, 1), np.uint8)}
+    source.read(5, out, np.array([2]))
+    with pytest.raises(UserError, match=r"test.frames-00000: frame 3 of row 5 is damaged .*build"):
+        source.read(5, out, np.array([3]))
+    sums.write_bytes(sums.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(UserError, match=r"checksums .*frame_sums.npy: is damaged"):
+        open_split(copy, "test")
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_one_line(copy):
+    source = open_split(copy, "test")
+    with open(copy / "test.frames-00000", "rb+") as file:
+        file.truncate(40)
+    with pytest.raises(UserError, match=r"frame 2 of row 0 is damaged"):
+        source.read(0, {"video": np.empty((1, 4, 6, 1), np.uint8)}, np.array([2]))
+
+
 def read_all(folder):
     source = open_split(folder, "test")
     return [(clip["stage"], bytes(clip["video"]), bytes(clip["eeg"])) for clip in source]
@@ -176,7 +228,8 @@ def test_a_flipped_bit_in_a_shard_gives_the_right_clips_or_one_line(copy):
 def test_reading_threads_hand_the_line_on(copy, training):
     shard = shard_of(copy, "test")
     damaged = bytearray(shard.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
+    for place in range(len(damaged) // 4, len(damaged) // 2, 15_000):  # a record has 15 kB
+        damaged[place] ^= 1
     shard.write_bytes(damaged)
     loader = Loader(open_split(copy, "test"), Sampling(4), ("video", "eeg"), to_device=dict)
     with (

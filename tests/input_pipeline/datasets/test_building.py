@@ -461,11 +461,14 @@ def test_tensorflow_is_not_needed(tmp_path, root):
 
 def test_records_keep_their_order_over_several_shards(tmp_path, monkeypatch, decoded):
     monkeypatch.setattr("input_pipeline.datasets.shards.SHARD_BYTES", 300_000)
+    monkeypatch.setattr("input_pipeline.datasets.frame_files.SHARD_BYTES", 5_000)
     manifest, _ = fake_manifest(tmp_path, 12)
     folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert len(list(folder.glob("train.frames-*"))) > 3  # 288 bytes a clip
     assert len(list(folder.glob("*-train.array_record-*"))) == 3  # 15 kB a clip
     source = open_split(folder, "train")
     for row, clip in enumerate(source):
         table = source.table
         made = fake_clip(str(table.night_id[row]), int(table.clip_index[row]))
+        np.testing.assert_array_equal(clip["video"], made["video"])
         np.testing.assert_array_equal(clip["eeg"], made["eeg"])
