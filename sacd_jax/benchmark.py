@@ -3,9 +3,9 @@
 import argparse
 
 from input_pipeline.command_errors import one_line_errors
-from sacd_jax.benchmarks import distill, step, topology
+from sacd_jax.benchmarks import distill, input, step, topology
 
-SUBCOMMANDS = {"step": step, "distill": distill, "topology": topology}
+SUBCOMMANDS = {"input": input, "step": step, "distill": distill, "topology": topology}
 """Name -> module with a one-line docstring, `EXAMPLE`, `add_arguments` and `run`."""
 
 

@@ -64,7 +64,7 @@ def test_contestants_take_turns_and_warm_up_is_apart() -> None:
     assert timing.ratios(timed) == [1, 2, 1]  # within a group
     table = timing.table("", timed, 12, ())
     cells = [cell.text for cell in table.rows[0]]
-    assert cells == ["a1", "3", "2", "4", "1", "4", "1", "100"]
+    assert cells == ["a1", "3", "2", "4", "1", "4", "12", "1", "100"]
 
 
 def test_no_rounds_no_median() -> None:

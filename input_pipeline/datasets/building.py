@@ -147,23 +147,38 @@ def _build(
         split = given or make_splits(nights, settings.split)
     for note in split.notes:
         print(f"split: {note}", file=sys.stderr, flush=True)
-    chosen = _divide(decoded, split)
     with whole_folder(folder) as temporary:
-        tables = {part: _table(chosen[part]) for part in SPLITS}
-        for part, table in tables.items():
-            if not len(table):
-                raise UserError(
-                    f"split {part} has no clips; expected some in each of {', '.join(SPLITS)}"
-                )
-            table.write(table_path(temporary, part))
-        write_splits(temporary / SPLITS_FILE, split)
-        _write_shards(settings, chosen, temporary)
-        info = _info(settings, digest, split, tables, identity(settings, given))
+        tables = write_clips(settings, split, decoded, temporary)
+        info = describe(settings, digest, split, tables, identity(settings, given))
         reports = {each.night.night_id: each.report() for each in decoded}
         card = data_card.make_card(info, tables, nights, reports, problems)
         data_card.write_card(temporary, card)
         info.write(temporary)
     print(f"{data_card.left_out(card)}; see {folder / data_card.TEXT_FILE}", file=sys.stderr)
+
+
+def write_clips(
+    settings: DatasetSettings, split: Splits, decoded: Sequence[DecodedNight], folder: Path
+) -> dict[str, ClipTable]:
+    """Writes the clips of decoded nights, their tables and the split into an empty folder.
+
+    Returns:
+        split -> its table.
+
+    Raises:
+        UserError: a split has no clips.
+    """
+    chosen = _divide(decoded, split)
+    tables = {part: _table(chosen[part]) for part in SPLITS}
+    for part, table in tables.items():
+        if not len(table):
+            raise UserError(
+                f"split {part} has no clips; expected some in each of {', '.join(SPLITS)}"
+            )
+        table.write(table_path(folder, part))
+    write_splits(folder / SPLITS_FILE, split)
+    _write_shards(settings, chosen, folder)
+    return tables
 
 
 def _divide(decoded: Sequence[DecodedNight], split: Splits) -> Chosen:
@@ -221,13 +236,20 @@ def _videos(pieces: Sequence["Piece"], on_video: Callable[[], None]) -> Iterator
             on_video()
 
 
-def _info(
+def describe(
     settings: DatasetSettings,
     digest: str,
     split: Splits,
     tables: Mapping[str, ClipTable],
     asked_for: dict[str, Any],
 ) -> DatasetInfo:
+    """What all clips of a data set have in common.
+
+    Args:
+        digest: the data set's fingerprint.
+        tables: what `write_clips` returned.
+        asked_for: see `settings.identity`.
+    """
     clips = settings.clips
     counts = {
         part: {

@@ -83,12 +83,14 @@ def ratios(timed: Sequence[Timed]) -> list[float]:
 
 def table(title: str, timed: Sequence[Timed], clips: int, notes: Sequence[str]) -> Table:
     """The results as a table; a run handles `clips` clips."""
-    header = ("", "wall s", "min", "max", "CPU s", "clips/s", "ratio", "warm-up s")
+    header = ("", "wall s", "min", "max", "CPU s", "clips/s", "clips/CPU s", "ratio", "warm-up s")
     rows = []
     for result, ratio in zip(timed, ratios(timed), strict=True):
         walls = [measured.wall for measured in result.rounds]
-        values = (result.median, min(walls), max(walls), result.cpu, clips / result.median, ratio)
-        texts = [*(f"{value:.3g}" for value in values), f"{result.warm_up.wall:.3g}"]
+        seconds = (result.median, min(walls), max(walls), result.cpu)
+        rates = (clips / result.median, clips / result.cpu)
+        values = (*seconds, *rates, ratio, result.warm_up.wall)
+        texts = [f"{value:.3g}" for value in values]
         rows.append((Cell(result.name), *(Cell(text) for text in texts)))
     return Table(title, header, tuple(rows), tuple(notes))
 
@@ -104,6 +106,7 @@ def as_json(timed: Sequence[Timed], clips: int) -> list[dict[str, Any]]:
             "median_wall_seconds": result.median,
             "median_cpu_seconds": result.cpu,
             "clips_per_second": clips / result.median,
+            "clips_per_cpu_second": clips / result.cpu,
             "ratio": ratio,
             "warm_up_seconds": result.warm_up.wall,
         }
