@@ -164,6 +164,21 @@ class VideoReader:
             yield self._after[1]
             self._advance()
 
+    def pictures(
+        self, height: int, width: int, *, step_s: float = 0.0
+    ) -> Iterator[tuple[float, UInt8[np.ndarray, "{height} {width}"] | None]]:
+        """The time of every frame that has not been passed yet, and its picture, grey and scaled;
+        None where less than `step_s` seconds have passed since the last picture."""
+        shown = -np.inf
+        while self._after is not None:
+            seconds, frame = self._after
+            if seconds - shown >= step_s:
+                yield seconds, self._grey(frame, height, width)
+                shown = seconds
+            else:
+                yield seconds, None
+            self._advance()
+
     def _advance(self) -> None:
         self._before = self._after
         self._after = next(self._frames, None)
@@ -235,16 +250,6 @@ class VideoReader:
         # the range of television levels (16 … 235) to 0 … 255.
         grey = self._reformatter.reformat(frame, width, height, "gray", interpolation="AREA")
         return grey.to_ndarray()
-
-    def why_absent(self, begin_s: float, end_s: float) -> str:
-        """Why there is no picture from `begin_s` to `end_s`, where it has been read: a key of
-        `Clips.counts`."""
-        if end_s < 0:
-            return "outside video"
-        if self.end_s is None or begin_s <= self.end_s:
-            return "missing frames"
-        restarted = self.clock.restart_s is not None
-        return "behind a restart of the video" if restarted else "outside video"
 
     def seek_end(self) -> float:
         """Time of the last frame that is really there and can be placed, found without decoding

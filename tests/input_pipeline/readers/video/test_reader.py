@@ -106,6 +106,17 @@ def test_moments_are_asked_for_in_order_also_over_several_calls(ten_a_second):
         assert nothing.shape == (0, HEIGHT, WIDTH, 1)
 
 
+def test_pictures_are_no_closer_than_asked_but_every_frame_has_its_time(ten_a_second):
+    with VideoReader(ten_a_second, name="n1") as video:
+        shown = list(video.pictures(32, 64, step_s=0.25))
+    assert [seconds for seconds, _ in shown] == pytest.approx(np.arange(len(shown)) / 10)
+    pictures = [(k, picture) for k, (_, picture) in enumerate(shown) if picture is not None]
+    assert [k for k, _ in pictures[:4]] == [0, 3, 6, 9]
+    assert numbers(np.array([picture for _, picture in pictures])[..., None]) == [
+        k for k, _ in pictures
+    ]
+
+
 def test_grey_levels_and_scaling(folder):
     """A grey wedge: levels survive limited and full range; shrinking averages over areas."""
     wedge = np.repeat(np.linspace(0, 255, WIDTH).astype(np.uint8)[None], HEIGHT, 0)
