@@ -1,0 +1,28 @@
+import pytest
+
+from input_pipeline.alignment.manifest_columns import set_columns
+from input_pipeline.errors import UserError
+
+VALUES = {"n2": {"sync_offset_s": "1.5", "sync_drift_ppm": "-3.0"}}
+
+
+def test_only_the_cells_asked_for_change(tmp_path):
+    source = tmp_path / "nights.csv"
+    source.write_text(
+        '\ufeffnight_id,sync_drift_ppm,psg,subject_id\n n1 ,7,"a, b.edf",s1\n\nn2,,c.edf,s2\n'
+    )
+    before = source.read_bytes()
+    set_columns(source, tmp_path / "new.csv", VALUES)
+    assert source.read_bytes() == before
+    assert (tmp_path / "new.csv").read_text().splitlines() == [
+        "night_id,sync_drift_ppm,psg,subject_id,sync_offset_s",
+        ' n1 ,7,"a, b.edf",s1,',
+        "n2,-3.0,c.edf,s2,1.5",
+    ]
+    set_columns(source, source, VALUES)
+    assert source.read_text() == (tmp_path / "new.csv").read_text()
+
+
+def test_a_manifest_that_is_gone_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        set_columns(tmp_path / "gone.csv", tmp_path / "new.csv", VALUES)
