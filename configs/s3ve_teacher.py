@@ -1,11 +1,10 @@
 """An EEG teacher on recorded nights, by its own published recipe.
 
-    python -m sacd_jax.train --config configs/s3ve_teacher.py:attnsleep --workdir runs/teacher \\
-        --config.dataset.manifest=nights.csv
+    python -m sacd_jax.train --config configs/s3ve_teacher.py:teacher=attnsleep \\
+        --workdir runs/teacher --config.dataset.manifest=nights.csv
 
-`configs/s3ve_teacher.py:sen` is Modified-SEN; `configs/s3ve_teacher.py:deepsleepnet` trains
-DeepSleepNet in its two stages, `features` on single clips, then the whole network on nights in
-their order.
+`teacher=sen` is Modified-SEN; `teacher=deepsleepnet` trains DeepSleepNet in its two stages, its
+`features` on single clips, then the whole network on nights in their order.
 
 AttnSleep: config.json, trainer/trainer.py and utils/util.py of emadeldeen24/AttnSleep; the number
 of passes is that of the paper, which trained it for 58. DeepSleepNet: train.py,
@@ -14,109 +13,96 @@ xiyangcai/SEN-DAL; its early stop, which keeps the pass that is best in validati
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
-from ml_collections import ConfigDict
-
-from input_pipeline.clips import ClipSettings
-from input_pipeline.errors import UserError
-from input_pipeline.splits import SplitSettings
-from sacd_jax.config import RunConfig, with_defaults
+from input_pipeline.datasets.settings import DatasetSettings
+from input_pipeline.errors import UserError, suggestion
+from sacd_jax.config import EncoderConfig, Experiment, OptimizerConfig, RunConfig
 
 PASSES = 58.0
 """AttnSleep's, in the paper."""
 
-_ADAM = {"name": "adam", "schedule": "constant", "weight_decay": 0.0}
+_ADAM = OptimizerConfig("adam", learning_rate=1e-4, schedule="constant", weight_decay=0.0)
 
-RECIPES: dict[str, dict[str, Any]] = {
-    "attnsleep": {
-        "student": {"name": "attnsleep"},
-        "class_weights": "attnsleep",
-        "batch_size": 128,
-        "passes": PASSES,
-        "optimizer": {
-            "name": "amsgrad",
-            "learning_rate": 1e-3,
-            "schedule": "step",
-            "milestones": (10 / PASSES,),  # a share of the run: 1e-4 after ten passes
-            "decay": 0.1,
-            "weight_decay": 1e-3,
-        },
-        "eval_batch_size": 256,
-    },
-    "deepsleepnet_features": {
-        "student": {"name": "deepsleepnet_features"},
-        "batch_mode": "balanced",
-        "batch_size": 100,
-        "passes": 100.0,
-        "optimizer": {**_ADAM, "learning_rate": 1e-4},
-        "eval_batch_size": 256,
-    },
-    "deepsleepnet": {
-        "student": {"name": "deepsleepnet"},
-        "batch_mode": "sequences",
-        "group_size": 25,
-        "batch_size": 250,  # ten sequences
-        "passes": 200.0,
-        "optimizer": {
-            **_ADAM,
-            "learning_rate": 1e-4,
-            "factors": {"features": 0.01},
-            "clip_norm": 10.0,
-        },
-        "eval_batch_size": 250,
-    },
-    "sen": {
-        "student": {"name": "sen", "options": {"domains": "subjects"}},
-        "batch_size": 64,
-        "passes": 100.0,
-        "optimizer": {**_ADAM, "learning_rate": 1e-3},
-        "eval_batch_size": 256,
-    },
+RECIPES = {
+    "attnsleep": RunConfig(
+        task="classify",
+        student=EncoderConfig("attnsleep"),
+        class_weights="attnsleep",
+        batch_size=128,
+        passes=PASSES,
+        optimizer=OptimizerConfig(
+            "amsgrad",
+            learning_rate=1e-3,
+            schedule="step",
+            milestones=(10 / PASSES,),  # a share of the run: 1e-4 after ten passes
+            decay=0.1,
+            weight_decay=1e-3,
+        ),
+        eval_batch_size=256,
+    ),
+    "deepsleepnet_features": RunConfig(
+        task="classify",
+        student=EncoderConfig("deepsleepnet_features"),
+        batch_mode="balanced",
+        batch_size=100,
+        passes=100.0,
+        optimizer=_ADAM,
+        eval_batch_size=256,
+    ),
+    "deepsleepnet": RunConfig(
+        task="classify",
+        student=EncoderConfig("deepsleepnet"),
+        batch_mode="sequences",
+        group_size=25,
+        batch_size=250,  # ten sequences
+        passes=200.0,
+        optimizer=replace(_ADAM, factors={"features": 0.01}, clip_norm=10.0),
+        eval_batch_size=250,
+    ),
+    "sen": RunConfig(
+        task="classify",
+        student=EncoderConfig("sen", {"domains": "subjects"}),
+        batch_size=64,
+        passes=100.0,
+        optimizer=replace(_ADAM, learning_rate=1e-3),
+        eval_batch_size=256,
+    ),
 }
-"""Network -> settings of its training."""
+"""Network -> its training."""
 
 FIRST_STAGE = {"deepsleepnet": ("features", "deepsleepnet_features")}
-"""Network that is trained in two stages -> the part that the first one trains, and its network."""
+"""Network trained in two stages -> the submodule that the first one trains, and its network."""
 
 TEACHERS = ("attnsleep", "deepsleepnet", "sen")
 
 
-def dataset() -> dict[str, Any]:
+def dataset() -> DatasetSettings:
     """Recorded nights; the manifest stands on the command line, or lies in the current folder."""
-    return {
-        "name": "s3ve",
-        "manifest": "nights.csv",
-        "clips": with_defaults(ClipSettings, {}),
-        "split": with_defaults(SplitSettings, {}),
-    }
+    return DatasetSettings("s3ve", manifest=Path("nights.csv"))
 
 
 def runs(
-    teacher: str, name: str = "teacher", recipes: Mapping[str, Mapping[str, Any]] = RECIPES
-) -> dict[str, dict[str, Any]]:
+    teacher: str, name: str = "teacher", recipes: Mapping[str, RunConfig] = RECIPES
+) -> dict[str, RunConfig]:
     """The trainings that make a teacher, in their order; the last is called `name`.
 
     Raises:
         UserError: there is no recipe for it.
     """
     if teacher not in TEACHERS:
-        raise UserError(f"teacher {teacher!r} has no recipe: expected {' or '.join(TEACHERS)}")
-    stages: dict[str, dict[str, Any]] = {}
-    last = {"task": "classify", **recipes[teacher]}
-    if teacher in FIRST_STAGE:
-        part, network = FIRST_STAGE[teacher]
-        first = f"{name}_{part}"
-        stages[first] = with_defaults(RunConfig, {"task": "classify", **recipes[network]})
-        last["student"] = {**last["student"], "parts": {part: first}}
-    return {**stages, name: with_defaults(RunConfig, last)}
+        raise UserError(f"teacher {teacher!r} has no recipe: {suggestion(teacher, TEACHERS)}")
+    last = recipes[teacher]
+    if teacher not in FIRST_STAGE:
+        return {name: last}
+    part, network = FIRST_STAGE[teacher]
+    first = f"{name}_{part}"
+    student = replace(last.student, parts={part: first})
+    return {first: recipes[network], name: replace(last, student=student)}
 
 
-def get_config(teacher: str = "attnsleep") -> ConfigDict:
-    """`teacher` is a name in `TEACHERS`."""
+def get_config(teacher: str = "attnsleep") -> Experiment:
+    """The training of a teacher, a name in `TEACHERS`."""
     trained = runs(teacher, teacher)
-    if len(trained) == 1:
-        return ConfigDict({"dataset": dataset(), **trained[teacher]})
-    config = ConfigDict({"dataset": dataset(), "order": tuple(trained)})
-    config.runs = trained
-    return config
+    return Experiment(dataset(), trained if len(trained) > 1 else {"": trained[teacher]})

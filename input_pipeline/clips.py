@@ -13,9 +13,9 @@ from input_pipeline.night import Night
 from input_pipeline.readers.edf import Signal, read_signal, resample
 from input_pipeline.readers.filters import filtered
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
-from input_pipeline.readers.sync import Clock, video_start
+from input_pipeline.readers.sync import Clock, open_night_video, video_start
 from input_pipeline.readers.sync import clock as night_clock
-from input_pipeline.readers.video import VideoReader
+from input_pipeline.readers.video import VideoReader, VideoRecording
 from input_pipeline.stages import CLIP_SECONDS
 
 
@@ -120,7 +120,7 @@ class Clips(Iterator[dict[str, Any]]):
         signal = filtered(signal, settings.eeg_band_hz, settings.eeg_notch_hz)
         hypnogram = read_hypnogram(night)
         self.notes += hypnogram_notes(hypnogram)
-        with VideoReader(night.video, name=night.night_id) as video:
+        with open_night_video(night) as video:
             clock = night_clock(night, signal.start, video.creation_time)
             _, self.clock_source = video_start(night, video.creation_time)
 
@@ -170,7 +170,9 @@ class Clips(Iterator[dict[str, Any]]):
                 self.counts[reason] = int(count)
         return np.flatnonzero(inside & whole)
 
-    def _frames(self, video: VideoReader, clock: Clock, onset: float) -> np.ndarray | None:
+    def _frames(
+        self, video: VideoReader | VideoRecording, clock: Clock, onset: float
+    ) -> np.ndarray | None:
         """The frames of one clip, or None (and counted) where too many are missing."""
         settings = self.settings
         moments = clock.video_seconds(onset + np.arange(settings.frames) / settings.frame_rate)
@@ -182,12 +184,9 @@ class Clips(Iterator[dict[str, Any]]):
             not_before_s=moments[0],  # [t, t + 30): a frame before t belongs to the clip before
         )
         if (~present).sum() > settings.max_missing * settings.frames:
-            ended = video.end_s is not None and moments[0] > video.end_s
-            outside = not present.any() and (ended or moments[-1] < 0)
-            if ended and outside and video.clock.restart_s is not None:
-                self.counts["behind a restart of the video"] += 1
-            else:
-                self.counts["outside video" if outside else "missing frames"] += 1
+            some = present.any()
+            reason = video.why_absent(float(moments[0]), float(moments[-1]))
+            self.counts["missing frames" if some else reason] += 1
             return None
         if not present.all():
             # A lost frame shows the one before it (or the first that is there), as a player would.

@@ -18,8 +18,7 @@ from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
 from input_pipeline.readers.edf import Signal, read_signal
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
-from input_pipeline.readers.sync import clock, video_start
-from input_pipeline.readers.video import VideoReader
+from input_pipeline.readers.sync import clock, open_night_video, video_start
 from input_pipeline.stages import CLIP_SECONDS
 
 T = TypeVar("T")
@@ -99,7 +98,7 @@ class _Video:
 def _read_video(night: Night) -> _Video | None:
     if night.video is None:
         return None
-    with VideoReader(night.video, name=night.night_id) as video:
+    with open_night_video(night) as video:
         _, source = video_start(night, video.creation_time)
         end = video.seek_end()
         declared, rate = video.declared_s, video.frame_rate
@@ -137,6 +136,8 @@ def _inspect_video(video: _Video, settings: ClipSettings, findings: Findings) ->
         findings.note(
             "the start of the video is the container's creation time; check that it is local time"
         )
+    elif video.start_source == "digits in the file name":
+        findings.note("the start of the video is read from digits in its file name; check it")
 
 
 def _inspect_clips(night: Night, settings: ClipSettings, findings: Findings) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from input_pipeline.errors import UserError
 from input_pipeline.files import read_text, write_csv
 from input_pipeline.foreign_text import describe
+from input_pipeline.readers.video.files import find_videos
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Night:
 
     night_id: str
     subject_id: str
-    video: Path | None
-    """None: a night without video, good for an EEG teacher alone."""
+    video: Path | tuple[Path, ...] | None
+    """One file, or those of a recording in pieces; None: a night without video, good for an EEG
+    teacher alone."""
     psg: Path | tuple[Path, ...]
     """One file, or those of a recording in pieces; the time between them is a gap."""
     hypnogram: Path | None = None
@@ -48,7 +50,8 @@ class Night:
     """Apnoea-hypopnoea index, events an hour."""
     age: float | None = None
     sex: str = ""
-    video_start: datetime | None = None
+    video_start: datetime | tuple[datetime, ...] | None = None
+    """Of several files, the start of the first, or of each."""
     sync_offset_s: float = 0.0
     sync_drift_ppm: float = 0.0
     hypnogram_scheme: str = ""
@@ -62,6 +65,20 @@ class Night:
     """What the user has looked at and found right, of `CONFIRMATIONS`, with "|" between them."""
     psg_unit: str = ""
     """What the EEG's numbers are in, of `PSG_UNITS`, whatever the PSG's header says; or ""."""
+
+    @property
+    def video_files(self) -> tuple[Path, ...]:
+        """The files of the video, as they are listed; none without a video."""
+        if self.video is None:
+            return ()
+        return (self.video,) if isinstance(self.video, Path) else self.video
+
+    @property
+    def video_starts(self) -> tuple[datetime, ...]:
+        """What is stated of `video_start`."""
+        if self.video_start is None:
+            return ()
+        return (self.video_start,) if isinstance(self.video_start, datetime) else self.video_start
 
     @property
     def psg_files(self) -> tuple[Path, ...]:
@@ -79,7 +96,7 @@ REQUIRED = ("night_id", "subject_id", "psg")
 """Columns a manifest must have."""
 
 _PATHS = ("video", "psg", "hypnogram")
-_IN_PIECES = ("psg",)
+_IN_PIECES = ("video", "psg")
 """Columns that may name several files, with "|" between them."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # safe as a file name and as a key
 
@@ -131,9 +148,12 @@ def _unit(text: str) -> str:
     return text
 
 
-def _clock(text: str) -> datetime | None:
-    if not text:
-        return None
+def _clocks(text: str) -> datetime | tuple[datetime, ...] | None:
+    moments = tuple(_clock(each.strip()) for each in text.split("|")) if text else ()
+    return moments if len(moments) > 1 else moments[0] if moments else None
+
+
+def _clock(text: str) -> datetime:
     expected = "a local date and time such as 2024-01-31T22:15:03.250"
     try:
         value = datetime.fromisoformat(text)
@@ -156,7 +176,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "ahi": _number(0, 300, None),
     "age": _number(0, 130, None),
     "sex": _sex,
-    "video_start": _clock,
+    "video_start": _clocks,
     "sync_offset_s": _number(-86400, 86400, 0.0),
     "sync_drift_ppm": _number(-100_000, 100_000, 0.0),
     "hypnogram_scheme": str,
@@ -270,27 +290,37 @@ def _parse_row(
     for column in _PATHS:
         text = values.get(column) or ""
         pieces = text.split("|") if column in _IN_PIECES else [text]
-        files = [path.parent / piece.strip() for piece in pieces if piece.strip()]
-        values[column] = tuple(files) if len(files) > 1 else files[0] if files else None
-        for number, file in enumerate(files, 1):
-            if found := _no_file(file):
+        named = [path.parent / piece.strip() for piece in pieces if piece.strip()]
+        find = find_videos if column == "video" else _one_file
+        files: list[Path] = []
+        for number, each in enumerate(named, 1):
+            try:
+                files += find(each)
+            except ValueError as found:
                 # The path itself is not shown: names of clinical videos carry the patient's id.
                 night = values.get("night_id", "?")
-                which = f", file {number}" if len(files) > 1 else ""
+                which = f", file {number}" if len(named) > 1 else ""
                 problems.append(
                     f"{where}, column {column}{which} (night {night}): {found}; expected a file"
                 )
+        values[column] = tuple(files) if len(files) > 1 else files[0] if files else None
+    starts = values.get("video_start")
+    videos = values["video"] if isinstance(values["video"], tuple) else (values["video"],)
+    if isinstance(starts, tuple) and len(starts) != len(videos) and not problems:
+        problems.append(
+            f"{where}, column video_start: {len(starts)} starts for {len(videos)} videos; expected "
+            "one, or one for each"
+        )
     return values, problems
 
 
-def _no_file(path: Path) -> str | None:
-    """What stands at a path in place of a file."""
+def _one_file(path: Path) -> list[Path]:
     try:
         if path.is_file():
-            return None
-        return "a folder" if path.is_dir() else "no such file"
+            return [path]
+        raise ValueError("a folder" if path.is_dir() else "no such file")
     except OSError as error:
-        return f"no path that can be opened ({error.strerror})"
+        raise ValueError(f"no path that can be opened ({error.strerror})") from None
 
 
 def read_manifest(path: str | os.PathLike) -> list[Night]:

@@ -109,7 +109,7 @@ def outputs(
     Raises:
         UserError: what is stored belongs to other data or other weights.
     """
-    assert run.teacher is not None  # config.check has seen to it
+    assert run.teacher is not None  # RunConfig has seen to it
     model = lent_teacher(run.teacher, siblings)
     folder = cache_folder(lender(run.teacher, siblings), source.split)
     lock = contextlib.nullcontext()

@@ -7,28 +7,45 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
 from input_pipeline.progress import Progress
-from sacd_jax import config as configs
 from sacd_jax import parallel
+from sacd_jax.command_line import Parser
 from sacd_jax.report import tables
 from sacd_jax.report.tables import Cell, Table
 from sacd_jax.sweeps import children, plan, table
-from sacd_jax.sweeps.plan import Planned, Sweep
+from sacd_jax.sweeps.plan import Planned
+from sacd_jax.sweeps.sweep_config import SweepConfig
 from sacd_jax.train import train
 
-EXAMPLE = "python -m sacd_jax.sweep --config configs/sweeps/table2.py:demo --workdir runs/tables"
+EXAMPLE = "python -m sacd_jax.sweep --config configs/sweeps/table2.py:size=demo --workdir runs"
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; see `--help`."""
-    values = configs.parse_flags(argv, EXAMPLE)
-    sweep = plan.resolve(values.config)
+    parser = Parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "--rows", help="keys of the rows to train, with commas, wildcards allowed; all by default"
+    )
+    parser.add_argument("--seeds", help="seeds to train, with commas; the config's by default")
+    parser.add_argument("--data_dir", help="where data sets are built; <workdir>/data by default")
+    parser.add_argument("--run", help="train this one run of the sweep in this process")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="runs at a time; with more, each has one thread"
+    )
+    parser.add_argument("--index", type=int, help="share of this job, from 0; with --of")
+    parser.add_argument("--of", type=int, help="number of shares, each for a job of an array")
+    parser.add_argument(
+        "--list", action="store_true", help="only list the runs and how far they are"
+    )
+    argv = sys.argv[1:] if argv is None else argv
+    values = parser.parse(argv, SweepConfig)
+    sweep = values.config
+    if values.jobs < 1:
+        parser.error(f"argument --jobs: {values.jobs}, expected 1 or more")
     if parallel.several_processes():
         raise UserError(
             "a sweep starts a process for every run itself, and none over several hosts: start it "
@@ -36,12 +53,12 @@ def main(argv: list[str]) -> None:
         )
     workdir = Path(values.workdir)
     runs_folder = workdir / plan.RUNS
-    seeds = _seeds(values.seeds) if values.seeds else sweep.config.seeds
+    seeds = _seeds(values.seeds) if values.seeds else sweep.seeds
     chosen = plan.row_runs(sweep, seeds, values.rows.split(",") if values.rows else ())
     data = Path(values.data_dir or workdir / "data")
     if values.run:
         parallel.initialize()
-        dataset = prepare(sweep.config.dataset, data)
+        dataset = prepare(sweep.dataset, data)
         train_one(values.run, plan.with_teachers(sweep, chosen), workdir, dataset)
         return
     if (values.index is None) != (values.of is None):
@@ -49,13 +66,13 @@ def main(argv: list[str]) -> None:
     if values.index is not None:
         chosen = plan.share(chosen, values.index, values.of)
     runs = plan.with_teachers(sweep, chosen)
-    if values["list"].value:
+    if values.list:
         tables.show(listing(sweep, runs, runs_folder))
         return
 
-    dataset = prepare(sweep.config.dataset, data)
+    dataset = prepare(sweep.dataset, data)
     logs = workdir / "logs"
-    start = children.starter("sacd_jax.sweep", argv[1:], logs, values.jobs)
+    start = children.starter("sacd_jax.sweep", argv, logs, values.jobs)
     failed = train_missing(sweep, runs, start, workdir, dataset, values.jobs)
     path = table.write(sweep, runs_folder, dataset, workdir)
     print(path.read_text())
@@ -73,7 +90,7 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def train_missing(
-    sweep: Sweep,
+    sweep: SweepConfig,
     runs: Sequence[Planned],
     start: children.Start,
     workdir: Path,
@@ -84,7 +101,7 @@ def train_missing(
     runs_folder = workdir / plan.RUNS
     missing = [run for run in runs if plan.state(run, runs_folder, dataset) != plan.DONE]
     with Progress(
-        f"sweep {sweep.config.name}", total=len(runs), unit="run", start=len(runs) - len(missing)
+        f"sweep {sweep.name}", total=len(runs), unit="run", start=len(runs) - len(missing)
     ) as progress:
         return children.run_all(missing, start, workdir / "logs", jobs, progress)
 
@@ -102,31 +119,15 @@ def train_one(name: str, runs: Sequence[Planned], workdir: Path, dataset: Path) 
         train(named[0].run, workdir / plan.RUNS / name, dataset)
 
 
-def listing(sweep: Sweep, runs: Sequence[Planned], runs_folder: Path) -> Table:
+def listing(sweep: SweepConfig, runs: Sequence[Planned], runs_folder: Path) -> Table:
     """The runs and how far they are."""
     states = {run.name: plan.state(run, runs_folder) for run in runs}
     done = sum(state == plan.DONE for state in states.values())
     body = tuple((Cell(name), Cell(state)) for name, state in states.items())
-    title = sweep.config.title or sweep.config.name
+    title = sweep.title or sweep.name
     return Table(title, ("run", "state"), body, (f"{done} of {len(runs)} runs done.",))
 
 
-def define_flags() -> None:
-    """Defines the command's flags."""
-    configs.define_flags(
-        rows="keys of the rows to train, with commas, wildcards allowed; all by default",
-        seeds="seeds to train, with commas; the config's by default",
-        data_dir="where data sets are built; <workdir>/data by default",
-        run="train this one run of the sweep in this process",
-    )
-    shown = {"module_name": configs.__name__}  # … by --help among the flags of the command
-    flags.DEFINE_integer("jobs", 1, "runs at a time; with more, each has one thread", 1, **shown)
-    flags.DEFINE_integer("index", None, "share of this job, from 0; with --of", 0, **shown)
-    flags.DEFINE_integer("of", None, "number of shares, each for a job of an array", 1, **shown)
-    flags.DEFINE_boolean("list", False, "only list the runs and how far they are", **shown)
-
-
 if __name__ == "__main__":
-    define_flags()
     with one_line_errors():
-        main(sys.argv)
+        main()

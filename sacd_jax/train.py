@@ -18,8 +18,8 @@ from input_pipeline.loader import Loader
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
 from sacd_jax import cache_teacher, parallel
-from sacd_jax import config as configs
-from sacd_jax.config import RunConfig
+from sacd_jax.command_line import Parser
+from sacd_jax.config import Experiment, RunConfig
 from sacd_jax.evaluate import (
     Evaluator,
     figures,
@@ -36,11 +36,15 @@ from sacd_jax.training.checkpoints import Checkpoints
 EXAMPLE = "python -m sacd_jax.train --config configs/demo.py --workdir runs/demo"
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; see `--help`."""
-    values = configs.parse_flags(argv, EXAMPLE)
-    workdir = Path(values.workdir)
-    experiment = configs.resolve(values.config)
+    parser = Parser(__doc__, EXAMPLE)
+    parser.add_argument(
+        "--runs", help="names of the experiment's runs to train, with commas; all by default"
+    )
+    parser.add_argument("--data_dir", help="where data sets are built; <workdir>/data by default")
+    values = parser.parse(sys.argv[1:] if argv is None else argv, Experiment)
+    workdir, experiment = Path(values.workdir), values.config
     chosen = values.runs.split(",") if values.runs else list(experiment.runs)
     for name in chosen:
         if name not in experiment.runs:
@@ -174,9 +178,5 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
 
 
 if __name__ == "__main__":
-    configs.define_flags(
-        runs="names of the experiment's runs to train, with commas; all by default",
-        data_dir="where data sets are built; <workdir>/data by default",
-    )
     with one_line_errors():
-        main(sys.argv)
+        main()

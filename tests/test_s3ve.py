@@ -72,7 +72,7 @@ def test_a_student_learns_from_a_teacher_by_their_names(
     printed = command(
         root,
         "sacd_jax.train",
-        f"--config=configs/s3ve_distill.py:{student},sacd,{teacher}",
+        f"--config=configs/s3ve_distill.py:student={student},teacher={teacher}",
         f"--workdir={tmp_path}",
         f"--data_dir={nights / 'data'}",
         f"--config.dataset.manifest={nights / 'nights' / 'nights.csv'}",

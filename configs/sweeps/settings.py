@@ -5,13 +5,13 @@ teachers, the baseline and SACD at the paper's weights.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from configs import demo, s3ve_baseline, s3ve_teacher
-from input_pipeline.errors import UserError
-from sacd_jax.config import RunConfig, with_defaults
+from input_pipeline.datasets.settings import DatasetSettings
+from sacd_jax.command_line import one_of
+from sacd_jax.config import EncoderConfig, ObjectiveConfig, RunConfig
 
 TEACHERS = {
     "attnsleep": "AttnSleep",
@@ -19,9 +19,6 @@ TEACHERS = {
     "sen": "Modified-SEN",
 }
 """Name of a teacher's run, which is its network's -> its name in the table."""
-
-BASELINE = {"baseline": {"name": "R(2+1)D"}}
-"""The row without distillation."""
 
 DEMO_TEACHERS: dict[str, dict[str, Any]] = {
     "deepsleepnet_features": {"passes": 6.0, "rate": 1e-3, "options": {"norm_decay": 0.9}},
@@ -39,99 +36,98 @@ DEMO_PASSES = 6.0
 """Of a student at demo size: a run takes at most a minute on 2 cores."""
 
 
-def sweep(size: str, teachers: tuple[str, ...], **values: Any) -> ConfigDict:
-    """A sweep's config with the data, the shared settings and the teachers of a size.
+@dataclass(frozen=True)
+class Size:
+    """What a size of the sweeps stands for.
 
-    Args:
-        size: paper or demo.
-        teachers: keys of `TEACHERS`.
-        values: the other fields of `sweeps.plan.SweepConfig`; `notes` follow those of the size.
+    Attributes:
+        dataset: that all runs share.
+        baseline: the training of the student alone.
+        recipes: network of a teacher -> its training.
+        options: method -> options that it has at this size.
+        notes: sentences below every table.
     """
-    if size == "paper":
-        dataset, row = s3ve_teacher.dataset(), s3ve_baseline.recipe("r2plus1d_18")
-        recipes, notes = s3ve_teacher.RECIPES, ()
-    elif size == "demo":
-        experiment = demo.get_config().to_dict()
-        dataset, runs = experiment["dataset"], experiment["runs"]
-        row = {
-            **runs["baseline"],
-            "key_encoder_decay": runs["sacd"]["key_encoder_decay"],
-            "passes": DEMO_PASSES,
-            "evaluate_every_passes": DEMO_PASSES / 2,
-            "checkpoint_every_passes": DEMO_PASSES / 2,
+
+    dataset: DatasetSettings
+    baseline: RunConfig
+    recipes: Mapping[str, RunConfig]
+    options: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...]
+
+    def teachers(self, *names: str) -> dict[str, RunConfig]:
+        """Run -> training of the teachers, keys of `TEACHERS`, and of their first stages."""
+        return {
+            run: training
+            for name in names
+            for run, training in s3ve_teacher.runs(name, name, self.recipes).items()
         }
-        recipes = demo_teachers(runs["teacher"])
-        notes = (
-            f"Demo size: the student is {row['student']['name']} on frames of "
-            f"{row['augment']['crop'][0]}x{row['augment']['crop'][1]}, {DEMO_PASSES:g} passes; "
-            "the paper's is R(2+1)D-18 on 112x112, 80 passes.",
-            "In so few steps the graph networks do not learn, and SACD's L_D hardly acts "
-            "(docs/structure-graphs.md).",
+
+    def distilled(
+        self,
+        teacher: str,
+        method: str,
+        weights: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> RunConfig:
+        """The training of the student with a method of distillation.
+
+        Args:
+            teacher: a key of `TEACHERS`.
+            method: a name in `sacd_jax.objectives`.
+            weights: of loss terms, where they are not the method's own.
+            options: of the method, beside those of the size.
+        """
+        options = {**self.options.get(method, {}), **options}
+        return replace(
+            self.baseline,
+            task="distill",
+            teacher=EncoderConfig(teacher, pretrained=teacher),
+            teacher_cache=True,
+            objective=ObjectiveConfig(method, options, dict(weights or {})),
         )
-    else:
-        raise UserError(f"sweep of size {size!r}: expected paper or demo")
-    row = {"task": "classify", **row}
-    config = ConfigDict(
-        {
-            "seeds": (0, 1, 2),
-            **values,
-            "dataset": dataset,
-            "row": with_defaults(RunConfig, row),
-            "notes": (*notes, *values.get("notes", ())),
-        }
+
+
+def of_size(size: str) -> Size:
+    """Data, student and teachers of a size, paper or demo."""
+    if one_of("size", size, ("paper", "demo")) == "paper":
+        student = s3ve_baseline.recipe("r2plus1d_18")
+        return Size(s3ve_teacher.dataset(), student, s3ve_teacher.RECIPES, {}, ())
+    experiment = demo.get_config()
+    sacd = experiment.runs["sacd"]
+    assert sacd.objective is not None
+    baseline = replace(
+        experiment.runs["baseline"],
+        key_encoder_decay=sacd.key_encoder_decay,
+        passes=DEMO_PASSES,
+        evaluate_every_passes=DEMO_PASSES / 2,
+        checkpoint_every_passes=DEMO_PASSES / 2,
     )
-    config.teachers = {
-        run: settings
-        for teacher in teachers
-        for run, settings in s3ve_teacher.runs(teacher, teacher, recipes).items()
-    }
-    config.order = tuple(values["rows"])
-    return config
+    height, width = baseline.augment.crop
+    notes = (
+        f"Demo size: the student is {baseline.student.name} on frames of {height}x{width}, "
+        f"{DEMO_PASSES:g} passes; the paper's is R(2+1)D-18 on 112x112, 80 passes.",
+        "In so few steps the graph networks do not learn, and SACD's L_D hardly acts "
+        "(docs/structure-graphs.md).",
+    )
+    recipes = demo_teachers(experiment.runs["teacher"])
+    return Size(experiment.dataset, baseline, recipes, {"sacd": sacd.objective.options}, notes)
 
 
-def demo_teachers(attnsleep: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def demo_teachers(attnsleep: RunConfig) -> dict[str, RunConfig]:
     """The teachers' recipes in fewer passes, with one cycle of the learning rate.
 
     Args:
         attnsleep: the demo's.
     """
-    recipes: dict[str, dict[str, Any]] = {"attnsleep": dict(attnsleep)}
+    recipes = {"attnsleep": attnsleep}
     for name, changes in DEMO_TEACHERS.items():
         recipe, changes = s3ve_teacher.RECIPES[name], dict(changes)
-        own = recipe["student"].get("options", {})
-        rate = changes.pop("rate")
+        rate, own = changes.pop("rate"), recipe.student.options
         options = {**own, "eeg_scale": 20.0, **changes.pop("options", {})}
-        recipes[name] = {
-            **recipe,
+        recipes[name] = replace(
+            recipe,
             **changes,
-            "student": {**recipe["student"], "options": options},
-            "optimizer": {**recipe["optimizer"], "learning_rate": rate, "schedule": "one_cycle"},
-        }
+            student=replace(recipe.student, options=options),
+            optimizer=replace(recipe.optimizer, learning_rate=rate, schedule="one_cycle"),
+        )
     return recipes
-
-
-def distilled(
-    size: str,
-    teacher: str,
-    method: str,
-    weights: Mapping[str, float] | None = None,
-    **options: Any,
-) -> dict[str, Any]:
-    """What differs from the baseline's settings in a run that distils.
-
-    Args:
-        size: paper or demo; at demo size SACD has the options of the demo.
-        teacher: a key of `TEACHERS`.
-        method: a name in `sacd_jax.objectives`.
-        weights: of loss terms, where they are not the method's own.
-        options: of the method.
-    """
-    if size == "demo" and method == "sacd":
-        shown = demo.get_config().runs.sacd.objective.to_dict()
-        options = {**shown.get("options", {}), **options}
-    return {
-        "task": "distill",
-        "teacher": {"name": teacher, "pretrained": teacher},
-        "teacher_cache": True,
-        "objective": {"name": method, "options": options, "weights": dict(weights or {})},
-    }

@@ -3,14 +3,13 @@
     python -m sacd_jax.sweep --config configs/sweeps/switches.py --workdir runs/tables \\
         --config.dataset.manifest=nights.csv
 
-`configs/sweeps/switches.py:demo` does so at demo size on simulated nights.
+`configs/sweeps/switches.py:size=demo` does so at demo size on simulated nights.
 """
 
-from ml_collections import ConfigDict
+from dataclasses import replace
 
-from configs.sweeps.settings import distilled, sweep
-
-TEACHER = "attnsleep"
+from configs.sweeps.settings import of_size
+from sacd_jax.sweeps.sweep_config import Row, SweepConfig
 
 SWITCHES = {
     "key-student": ("key_encoder = student", {"key_encoder": "student"}),
@@ -19,25 +18,34 @@ SWITCHES = {
     "literal": ("ld_norm = none", {"ld_norm": "none"}),
     "printed": ("ld_negatives = none", {"ld_negatives": "none"}),
 }
-"""Key of a row -> its name and the options of SACD that differ."""
+"""End of a row's key -> its name and the options of SACD that differ."""
 
 
-def get_config(size: str = "paper") -> ConfigDict:
-    """`size` is paper or demo."""
-    whole = distilled(size, TEACHER, "sacd")
-    contiguous = {**whole, "batch_mode": "contiguous"}
+def get_config(size: str = "paper", teacher: str = "attnsleep") -> SweepConfig:
+    """The sweep.
+
+    Args:
+        size: paper or demo.
+        teacher: a key of `settings.TEACHERS`.
+    """
+    shared = of_size(size)
+    teachers = shared.teachers(teacher)
+    whole = shared.distilled(teacher, "sacd")
+    contiguous = replace(whole, batch_mode="contiguous")
     rows = {
-        "attnsleep-sacd": {"name": "defaults", "run": whole},
-        "attnsleep-sacd-contiguous": {"name": "batch_mode = contiguous", "run": contiguous},
+        "": Row("defaults", whole),
+        "-contiguous": Row("batch_mode = contiguous", contiguous),
+        **{
+            f"-{key}": Row(name, shared.distilled(teacher, "sacd", **options))
+            for key, (name, options) in SWITCHES.items()
+        },
     }
-    for key, (name, options) in SWITCHES.items():
-        run = distilled(size, TEACHER, "sacd", **options)
-        rows[f"attnsleep-sacd-{key}"] = {"name": name, "run": run}
-    return sweep(
-        size,
-        (TEACHER,),
+    return SweepConfig(
         name="switches",
         title="SACD, one switch at a time",
-        rows=rows,
+        dataset=shared.dataset,
+        rows={f"{teacher}-sacd{key}": row for key, row in rows.items()},
+        teachers=teachers,
         reference="defaults",
+        notes=shared.notes,
     )

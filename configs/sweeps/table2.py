@@ -3,14 +3,16 @@
     python -m sacd_jax.sweep --config configs/sweeps/table2.py --workdir runs/tables \\
         --config.dataset.manifest=nights.csv
 
-`configs/sweeps/table2.py:demo` does so at demo size on simulated nights. Some rows only:
+`configs/sweeps/table2.py:size=demo` does so at demo size on simulated nights. Some rows only:
 `--rows=baseline,attnsleep-*`.
 """
 
-from ml_collections import ConfigDict
+from dataclasses import replace
 
-from configs.sweeps.settings import BASELINE, TEACHERS, distilled, sweep
+from configs.sweeps.settings import TEACHERS, of_size
 from sacd_jax import objectives
+from sacd_jax.config import EncoderConfig
+from sacd_jax.sweeps.sweep_config import Row, SweepConfig
 
 NAMES = {
     "fitnet": "FitNet",
@@ -28,24 +30,23 @@ METHODS = (*NAMES, *(name for name in objectives.available() if name not in NAME
 """The rows of each teacher."""
 
 
-def get_config(size: str = "paper") -> ConfigDict:
-    """`size` is paper or demo."""
-    rows = dict(BASELINE)
+def get_config(size: str = "paper") -> SweepConfig:
+    """The sweep; `size` is paper or demo."""
+    shared = of_size(size)
+    rows = {"baseline": Row("R(2+1)D", shared.baseline)}
     if size == "paper":
-        rows["r3d"] = {"name": "R3D", "run": {"student": {"name": "r3d_18"}}}
+        rows["r3d"] = Row("R3D", replace(shared.baseline, student=EncoderConfig("r3d_18")))
     for teacher, group in TEACHERS.items():
         for method in METHODS:
-            rows[f"{teacher}-{method}"] = {
-                "group": group,
-                "name": NAMES.get(method, method),
-                "run": distilled(size, teacher, method),
-            }
-    return sweep(
-        size,
-        tuple(TEACHERS),
+            run = shared.distilled(teacher, method)
+            rows[f"{teacher}-{method}"] = Row(NAMES.get(method, method), run, group)
+    return SweepConfig(
         name="table2",
         title="Table II: methods and teachers, video alone at test",
+        dataset=shared.dataset,
         rows=rows,
+        teachers=shared.teachers(*TEACHERS),
         reference="R(2+1)D",
         paper="table2",
+        notes=shared.notes,
     )

@@ -7,38 +7,25 @@
 There is no demo size: there are no simulated actions.
 """
 
-from ml_collections import ConfigDict
-
 from configs import ucf51_distill
 from configs.sweeps.table2 import METHODS, NAMES
-from sacd_jax.config import RunConfig, with_defaults
+from sacd_jax.sweeps.sweep_config import Row, SweepConfig
 
 
-def get_config() -> ConfigDict:
-    """No argument."""
+def get_config() -> SweepConfig:
+    """The sweep; there is nothing to choose."""
     experiment = ucf51_distill.get_config()
-    runs = experiment.runs.to_dict()
-    rows = {"baseline": {"name": "R(2+1)D"}}
+    baseline = experiment.runs["baseline"]
+    rows = {"baseline": Row("R(2+1)D", baseline)}
     for method in METHODS:
-        rows[method] = {
-            "name": NAMES.get(method, method),
-            "run": {
-                "task": "distill",
-                "teacher": runs["sacd"]["teacher"],
-                "objective": {"name": method},
-            },
-        }
-    return ConfigDict(
-        {
-            "name": "table3",
-            "title": "Table III: UCF51, official split 1, video alone at test",
-            "dataset": experiment.dataset,
-            "teachers": {"teacher": with_defaults(RunConfig, runs["teacher"])},
-            "row": with_defaults(RunConfig, runs["baseline"]),
-            "rows": rows,
-            "order": tuple(rows),
-            "seeds": (1, 2, 3),
-            "reference": "R(2+1)D",
-            "paper": "table3",
-        }
+        rows[method] = Row(NAMES.get(method, method), ucf51_distill.distilled(baseline, method))
+    return SweepConfig(
+        name="table3",
+        title="Table III: UCF51, official split 1, video alone at test",
+        dataset=experiment.dataset,
+        rows=rows,
+        teachers={"teacher": experiment.runs["teacher"]},
+        seeds=(1, 2, 3),
+        reference="R(2+1)D",
+        paper="table3",
     )

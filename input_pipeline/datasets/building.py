@@ -37,7 +37,12 @@ Chosen = dict[str, list[tuple[DecodedNight, np.ndarray]]]
 """Split -> nights and the positions of their clips that belong to it."""
 
 
-def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None) -> Path:
+def prepare(
+    settings: DatasetSettings,
+    root: str | Path,
+    jobs: int | None = None,
+    keep_decoded: bool = False,
+) -> Path:
     """Builds the dataset of `settings` below `root`, unless it is there.
 
     A build that was broken off goes on with the nights it had done. Several processes may call this
@@ -47,6 +52,7 @@ def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None
 
     Args:
         jobs: processes that decode nights; the number of cores if None.
+        keep_decoded: leave the decoded nights for the next data set of the same nights.
 
     Returns:
         the dataset's folder, named after its fingerprint.
@@ -76,6 +82,8 @@ def prepare(settings: DatasetSettings, root: str | Path, jobs: int | None = None
     with only_one(root / ".build.lock", f"waiting for another build in {root}"):
         if not (folder / INFO_FILE).is_file():
             build(folder)
+            if not keep_decoded:
+                shutil.rmtree(root / ".decoded", ignore_errors=True)
     return folder
 
 
@@ -147,7 +155,6 @@ def _build(
         data_card.write_card(temporary, card)
         info.write(temporary)
     print(f"{data_card.left_out(card)}; see {folder / data_card.TEXT_FILE}", file=sys.stderr)
-    shutil.rmtree(store, ignore_errors=True)
 
 
 def write_clips(

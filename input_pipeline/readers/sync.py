@@ -1,20 +1,18 @@
 """The clock of the PSG and the clock of the camera."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
+from input_pipeline.readers.video import VideoReader, VideoRecording, open_video
+from input_pipeline.readers.video.start_times import start_from_digits, start_from_name
 
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_EDF_VIDEO_NAME = re.compile(
-    r".*_(\d{2})-([A-Za-z]{3})-(\d{4})_(\d{2})[Hh](\d{2})[Mm](\d{2})(?:\.(\d{1,6}))?[Ss]_Video\.[A-Za-z0-9]+"
-)
+FRAME_RATE_PPM = 500.0
+"""No clock of a camera drifts by more; beyond it, the frame rate in a video's header is wrong."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +42,6 @@ class Clock:
         return (psg_seconds - self.offset_s) / (1 + self.drift_ppm * 1e-6)
 
 
-def start_from_name(path: Path) -> datetime | None:
-    """Start time in a video's name by the EDF video specification, None for other names.
-
-    `<ID>_DD-MMM-YYYY_HHhMMmSS.fffs_Video.<ext>` (edfplus.info/specs/video.html; Kemp & Roessen,
-    Sleep 2013;36:1111).
-    """
-    found = _EDF_VIDEO_NAME.fullmatch(path.name)
-    if not found or found[2].upper() not in _MONTHS:
-        return None
-    fraction = (found[7] or "").ljust(6, "0")
-    try:
-        return datetime(
-            int(found[3]),
-            _MONTHS.index(found[2].upper()) + 1,
-            int(found[1]),
-            *(int(found[i]) for i in (4, 5, 6)),
-            int(fraction),
-        )
-    except ValueError:
-        return None
-
-
 def video_start(night: Night, creation_time: datetime | None) -> tuple[datetime, str]:
     """When the video began by the local clock, and where that is known from.
 
@@ -77,15 +53,21 @@ def video_start(night: Night, creation_time: datetime | None) -> tuple[datetime,
         UserError: nothing says when the video began.
     """
     if night.video_start is not None:
-        return night.video_start, "manifest"
-    if night.video is not None and (named := start_from_name(night.video)):
-        return named, "file name"
+        return min(night.video_starts), "manifest"
+    for source, read in (
+        ("file name", start_from_name),
+        ("digits in the file name", start_from_digits),
+    ):
+        named = [read(path) for path in night.video_files]
+        known = [moment for moment in named if moment is not None]
+        if known and len(known) == len(named):
+            return min(known), source
     if creation_time is not None:
         return creation_time, "container"
     raise UserError(
         f"night {night.night_id}: nothing says when the video began; expected video_start in the "
-        "manifest, a file name such as ID_31-JAN-2024_22h15m03.250s_Video.mp4, or a creation time "
-        "in the file"
+        "manifest, a file name such as ID_31-JAN-2024_22h15m03.250s_Video.mp4 or "
+        "cam1_20240131_221503.mp4, or a creation time in the file"
     )
 
 
@@ -112,4 +94,26 @@ def rate_note(clock: Clock, video_end_s: float | None, psg_s: float) -> str | No
 def clock(night: Night, psg_start: datetime, creation_time: datetime | None) -> Clock:
     """The night's clock; see `Night` for the meaning and signs of its offset and drift."""
     started, _ = video_start(night, creation_time)
-    return Clock((started - psg_start).total_seconds() + night.sync_offset_s, night.sync_drift_ppm)
+    offset_s = (started - psg_start).total_seconds() + night.sync_offset_s
+    return Clock(offset_s, 0.0 if _wrong_frame_rate(night) else night.sync_drift_ppm)
+
+
+def _wrong_frame_rate(night: Night) -> bool:
+    """Whether the stated drift lies inside each of several files, whose starts are right."""
+    return len(night.video_files) > 1 and abs(night.sync_drift_ppm) > FRAME_RATE_PPM
+
+
+def open_night_video(night: Night, threads: int = 1) -> VideoReader | VideoRecording:
+    """Opens the video of a night, be it one file or many.
+
+    Raises:
+        UserError: it cannot be used; the line names the night.
+    """
+    return open_video(
+        night.video_files,
+        name=night.night_id,
+        # One start stated for many files is that of the first: the others follow by their names.
+        starts=night.video_starts if len(night.video_starts) > 1 else (),
+        stretch=1 + night.sync_drift_ppm * 1e-6 if _wrong_frame_rate(night) else 1.0,
+        threads=threads,
+    )

@@ -16,7 +16,7 @@ import jax
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import remove_unfinished, write_json
-from sacd_jax.config import RunConfig, as_json
+from sacd_jax.config import RunConfig, as_json, build
 
 CONFIG = "config.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "jraph", "numpy")
@@ -36,6 +36,8 @@ def claim(workdir: Path, run: RunConfig, dataset: Path) -> None:
     path = workdir / CONFIG
     if path.exists():
         found = read_config(workdir)
+        # Read as settings, so that a run of an earlier version is the run that it says it is.
+        found["run"] = as_json(build(RunConfig, found["run"], f"{path}, run"))
         difference = _first_difference(found, wanted)
         if difference:
             key, there, here = difference

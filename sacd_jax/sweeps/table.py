@@ -19,7 +19,7 @@ from sacd_jax.report.paper_results import (
 from sacd_jax.report.runs import Run, check_same_clips, read_run, subject_counts
 from sacd_jax.report.tables import MethodRow, method_table
 from sacd_jax.sweeps import plan
-from sacd_jax.sweeps.plan import Sweep
+from sacd_jax.sweeps.sweep_config import SweepConfig
 
 
 def weights_name(graph: float, contrast: float, jsd: float) -> str:
@@ -38,7 +38,7 @@ PAPER: dict[str, Mapping[tuple[str, str], PaperResult]] = {
 
 
 def write(
-    sweep: Sweep, runs_folder: Path, dataset: Path, folder: Path, resamples: int = 2000
+    sweep: SweepConfig, runs_folder: Path, dataset: Path, folder: Path, resamples: int = 2000
 ) -> Path:
     """Writes the table of the runs that are finished, as Markdown and JSON.
 
@@ -58,11 +58,11 @@ def write(
     """
     info = read_info(dataset)
     found = {
-        row.key: {
-            seed: read_run(f"{row.key}-seed{seed}", path)
-            for seed, path in plan.finished(sweep, row, runs_folder, dataset).items()
+        key: {
+            seed: read_run(f"{key}-seed{seed}", path)
+            for seed, path in plan.finished(sweep, key, runs_folder, dataset).items()
         }
-        for row in sweep.rows
+        for key in sweep.rows
     }
     teachers = {
         name: read_run(name, runs_folder / name)
@@ -75,31 +75,31 @@ def write(
     rows = [
         MethodRow(
             row.name,
-            {seed: subject_counts(run.predictions)[1] for seed, run in found[row.key].items()},
+            {seed: subject_counts(run.predictions)[1] for seed, run in found[key].items()},
             row.group,
         )
-        for row in sweep.rows
+        for key, row in sweep.rows.items()
     ]
     markdown, value = method_table(
         rows,
-        reference=sweep.config.reference or None,
-        paper=PAPER[sweep.config.paper],
-        title=sweep.config.title or sweep.config.name,
+        reference=sweep.reference or None,
+        paper=PAPER[sweep.paper],
+        title=sweep.title or sweep.name,
         columns=tables.DEFAULT_COLUMNS if info.classes == STAGES else classification.COLUMNS,
         names=info.classes,
         notes=(
             *_about_data(info, everything),
-            *sweep.config.notes,
+            *sweep.notes,
             *_about_teachers(teachers, info.classes),
             *_about_seeds(sweep, found),
         ),
         resamples=resamples,
     )
     data: dict[str, Any] = asdict(info)
-    path = folder / f"{sweep.config.name}.md"
+    path = folder / f"{sweep.name}.md"
     with whole_file(path) as temporary:
         temporary.write_text(markdown)
-    write_json(path.with_suffix(".json"), {"sweep": sweep.config.name, "data": data, **value})
+    write_json(path.with_suffix(".json"), {"sweep": sweep.name, "data": data, **value})
     return path
 
 
@@ -128,12 +128,12 @@ def _about_teachers(teachers: Mapping[str, Run], classes: Sequence[str]) -> list
     return [f"Accuracy of the teachers on the same clips: {', '.join(said)}."] if said else []
 
 
-def _about_seeds(sweep: Sweep, found: Mapping[str, Mapping[int, Run]]) -> list[str]:
+def _about_seeds(sweep: SweepConfig, found: Mapping[str, Mapping[int, Run]]) -> list[str]:
     """How many seeds are behind each row; a row without ± has one."""
     by_seeds: dict[tuple[int, ...], list[str]] = {}
-    for row in sweep.rows:
+    for key, row in sweep.rows.items():
         label = f"{row.group}: {row.name}" if row.group else row.name
-        by_seeds.setdefault(tuple(found[row.key]), []).append(label)
+        by_seeds.setdefault(tuple(found[key]), []).append(label)
     said = []
     for seeds, labels in by_seeds.items():
         rows = "all rows" if len(by_seeds) == 1 else ", ".join(labels)

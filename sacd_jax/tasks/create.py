@@ -18,6 +18,7 @@ from input_pipeline.source import ClipSource
 from sacd_jax import models, objectives, parallel
 from sacd_jax.config import EncoderConfig, RunConfig, as_json
 from sacd_jax.models.encoder import Batch, has_state, output_spec, spec_of
+from sacd_jax.models.lags import with_lags
 from sacd_jax.objectives.objective import DataSpec
 from sacd_jax.runs import model_file
 from sacd_jax.tasks import class_weights, classify, distill, optimizer
@@ -76,6 +77,8 @@ def create(
         options = {**config.options, "domains": len(subjects)}
         config = dataclasses.replace(config, options=options)
         extra["domain"] = subject.astype(np.int32)
+    options = with_lags(config.name, config.options, len(run.sampling.lags_s))
+    config = dataclasses.replace(config, options=options)
     student = models.create(config.name, num_classes, **config.options)
     _check_mode(run, student)
     labels = source.table.stage
@@ -101,7 +104,7 @@ def create(
         step = partial(classify.train_step, task)
         return Training(student, student.input_keys, extra, init, step, model)
 
-    assert run.teacher is not None and run.objective is not None  # config.check has seen to it
+    assert run.teacher is not None and run.objective is not None  # RunConfig has seen to it
     objective = objectives.create(
         run.objective.name, run.objective.weights, **run.objective.options
     )
@@ -114,6 +117,12 @@ def create(
             raise UserError(
                 f"teacher {lent.encoder} sees a night in its order, batches are mixed: "
                 "expected teacher_cache True"
+            )
+        lags = len(run.sampling.lags_s)
+        if getattr(teacher, "lags", lags) != lags:
+            raise UserError(
+                f"teacher {lent.encoder} was trained on {teacher.lags} frames a moment, "
+                f"sampling.lags_s has {lags}: expected the same"
             )
         teacher_variables = lent.variables
         keys = tuple(dict.fromkeys((*student.input_keys, *teacher.input_keys)))

@@ -146,6 +146,37 @@ def test_lost_frames_are_bridged_up_to_the_limit_and_no_further(night, tmp_path)
     assert set(shown[inside]) <= {99.9, 102.0}
 
 
+def test_a_video_in_pieces_with_a_gap(night, tmp_path):
+    """Two files, 20 s apart, whose names say when they began; frame n is still n / FPS."""
+    paths = []
+    for begin, end in ((0, 100), (120, SECONDS)):
+        path = tmp_path / f"bed7_{later(begin):%Y%m%d-%H%M%S}.mp4"
+        write_video(path, steady((end - begin) * FPS, FPS), first=begin * FPS)
+        paths.append(path)
+    many = replace(night, video=tuple(paths), video_start=None, sync_offset_s=0.25)
+    made = clips(many, SETTINGS)
+    for clip in made:
+        begin = clip["clip_index"] * 30
+        assert numbers(clip["video"]) == [begin * FPS + 5 * k for k in range(60)]
+    assert dict(made.counts) == {"kept": 7, "missing frames": 1}
+    assert made.clock_source == "digits in the file name"
+    assert any("1 gaps between its files, 20 s" in note for note in made.notes)
+
+
+def test_what_lies_behind_a_restart_is_left_out_and_counted(night, tmp_path):
+    pieces = [
+        write_video(tmp_path / f"{k}.ts", steady(seconds * FPS, FPS), first=k * 10_000)
+        for k, seconds in enumerate((200, 40))
+    ]
+    path = tmp_path / "v.ts"
+    path.write_bytes(b"".join(piece.read_bytes() for piece in pieces))
+    made = clips(replace(night, video=path), SETTINGS)
+    for clip in made:
+        assert numbers(clip["video"])[0] == clip["clip_index"] * 30 * FPS
+    assert made.counts["kept"] == 6 and made.counts["behind a restart of the video"] == 1
+    assert any("starts anew after 199.9 s" in note and "40 s behind" in note for note in made.notes)
+
+
 def test_a_video_that_ends_early_is_refused(night, tmp_path):
     short = replace(night, video=write_video(tmp_path / "v.mp4", steady(60 * FPS, FPS)))
     with pytest.raises(UserError, match="night n1: the video lacks 6 of 8 .* lasts 60 s") as raised:

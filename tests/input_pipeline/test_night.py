@@ -137,6 +137,48 @@ def test_all_problems_are_found_and_the_good_rows_kept(folder):
         read_manifest(folder / "wrong.csv")
 
 
+@pytest.mark.parametrize(
+    ("cell", "files", "message"),
+    [
+        ("b", ["b/1.mp4", "b/2.MKV"], None),
+        ("b/*.mp4", ["b/1.mp4"], None),
+        ("b/2.MKV | a.mp4", ["b/2.MKV", "a.mp4"], None),
+        ("b/1.mp4|c.mp4", [], "column video, file 2 .*: no such file"),
+        ("b/*.avi", [], "column video .*: a pattern that no file fits"),
+        ("empty", [], "column video .*: a folder without videos"),
+    ],
+)
+def test_a_video_of_many_files(folder, cell, files, message):
+    for name in ("b/1.mp4", "b/2.MKV", "b/.3.mp4", "b/notes.txt", "empty/notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    path = folder / "many.csv"
+    path.write_text(f"night_id,subject_id,psg,video\nn1,s1,a.edf,{cell}\n")
+    if message:
+        with pytest.raises(UserError, match=message):
+            read_manifest(path)
+        return
+    [night] = read_manifest(path)
+    assert night.video_files == tuple(folder / name for name in files)
+    write_manifest(path, [night])
+    assert [each.resolve() for each in read_manifest(path)[0].video_files] == [
+        (folder / name).resolve() for name in files
+    ]
+
+
+def test_one_start_for_many_videos_or_one_for_each(folder):
+    path = folder / "starts.csv"
+    head = "night_id,subject_id,psg,video,video_start\nn1,s1,a.edf,a.mp4|a.mp4,"
+    path.write_text(head + "2024-01-31T22:00:00|2024-01-31T23:00:00\n")
+    [night] = read_manifest(path)
+    assert night.video_starts == (datetime(2024, 1, 31, 22), datetime(2024, 1, 31, 23))
+    write_manifest(path, [night])
+    assert read_manifest(path)[0].video_start == night.video_start
+    path.write_text(head + "|".join(["2024-01-31T22:00:00"] * 3) + "\n")
+    with pytest.raises(UserError, match="column video_start: 3 starts for 2 videos"):
+        read_manifest(path)
+
+
 def test_a_missing_video_is_not_named(folder):
     text = "night_id,subject_id,psg,video\nn,s,a.edf,MUSTERMANN_31-JAN-2024_Video.mp4\n"
     with pytest.raises(UserError) as raised:

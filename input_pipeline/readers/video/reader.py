@@ -251,6 +251,16 @@ class VideoReader:
         grey = self._reformatter.reformat(frame, width, height, "gray", interpolation="AREA")
         return grey.to_ndarray()
 
+    def why_absent(self, begin_s: float, end_s: float) -> str:
+        """Why there is no picture from `begin_s` to `end_s`, where it has been read: a key of
+        `Clips.counts`."""
+        if end_s < 0:
+            return "outside video"
+        if self.end_s is None or begin_s <= self.end_s:
+            return "missing frames"
+        restarted = self.clock.restart_s is not None
+        return "behind a restart of the video" if restarted else "outside video"
+
     def seek_end(self) -> float:
         """Time of the last frame that is really there and can be placed, found without decoding
         all; ends the reading.

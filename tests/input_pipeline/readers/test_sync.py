@@ -1,6 +1,6 @@
 """The two clocks of a night: signs, inverses and where the video's start is known from."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
-from input_pipeline.readers.sync import Clock, clock, start_from_name, video_start
+from input_pipeline.readers.sync import Clock, clock, rate_note, video_start
 
 from ..recordings import START, later
 
@@ -45,30 +45,25 @@ def test_drift_over_a_night():
     assert Clock(0.0, 50.0).psg_seconds(36000.0) == pytest.approx(36001.8)
 
 
-@pytest.mark.parametrize(
-    ("name", "start"),
-    [
-        (
-            "MCH-0234567_16-SEP-1987_20h35m17.250s_Video.avi",
-            datetime(1987, 9, 16, 20, 35, 17, 250000),
-        ),
-        ("a_b_01-jan-2024_00h00m00s_Video.MP4", datetime(2024, 1, 1)),
-        ("x_29-FEB-2024_23h59m59.9s_Video.mkv", datetime(2024, 2, 29, 23, 59, 59, 900000)),
-        ("x_30-FEB-2024_23h59m59.9s_Video.mkv", None),
-        ("x_29-FEV-2024_23h59m59.9s_Video.mkv", None),
-        ("x_29-FEB-2024_25h59m59.9s_Video.mkv", None),
-        ("night.mp4", None),
-    ],
-)
-def test_names_of_the_edf_video_specification(name, start):
-    assert start_from_name(Path("folder") / name) == start
-
-
 def test_the_manifest_is_asked_first_then_the_name_then_the_container():
     named = "ID_31-JAN-2024_22h15m03.000s_Video.mp4"
     created = later(7)
     assert video_start(night(named, video_start=later(3)), created) == (later(3), "manifest")
     assert video_start(night(named), created) == (START, "file name")
+    assert video_start(night("cam1_20240131_221503.mp4"), created) == (
+        START,
+        "digits in the file name",
+    )
     assert video_start(night(), created) == (created, "container")
     with pytest.raises(UserError, match="night n: nothing says when the video began"):
         video_start(night(), None)
+
+
+def test_a_wrong_frame_rate_shows_in_the_lengths():
+    """4.8 frames a second that call themselves 5: half an hour lasts 1728 s."""
+    assert "72 s before the PSG" in (rate_note(Clock(0.0), 1728.0, 1800.0) or "")
+    assert "sync_drift_ppm 41667" in (rate_note(Clock(0.0), 1728.0, 1800.0) or "")
+    assert rate_note(Clock(0.0, 41667), 1728.0, 1800.0) is None
+    assert rate_note(Clock(0.0), 1790.0, 1800.0) is None  # stopped a moment before
+    assert rate_note(Clock(0.0), 900.0, 1800.0) is None  # cut off: no frame rate is so wrong
+    assert rate_note(Clock(0.0), None, 1800.0) is None
