@@ -67,7 +67,8 @@ def size_note(samples: Float32[np.ndarray, " n"]) -> str | None:
     size = (high - low) / 1.349
     if PLAUSIBLE_MICROVOLT[0] <= size <= PLAUSIBLE_MICROVOLT[1]:
         return None
+    digits = ".2g" if size < 10 else ".0f"
     return (
-        f"a typical size of {size:.3g} µV, which is not that of an EEG; check the channel and its "
-        "unit (the manifest column psg_unit overrides that of the header)"
+        f"a typical size of {size:{digits}} µV, which is not that of an EEG; check the channel and "
+        "its unit (the manifest column psg_unit overrides that of the header)"
     )

@@ -1,0 +1,1 @@
+"""Thousands of damaged inputs against everything that reads: `python -m tests.torture`."""
