@@ -5,7 +5,6 @@ there. Paths are relative to the manifest. Clock cells: see `Night`.
 """
 
 import csv
-import difflib
 import io
 import math
 import os
@@ -16,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, suggestion
 from input_pipeline.files import read_text, write_csv
 from input_pipeline.foreign_text import describe
 from input_pipeline.readers.video.files import find_videos
@@ -255,10 +254,7 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise UserError(f"manifest {path}: columns are separated by ';' or tabs, expected commas")
     for position, column in enumerate(header, 1):
         if column not in COLUMNS:
-            near = difflib.get_close_matches(column[:40].lower(), COLUMNS, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"expected some of {', '.join(COLUMNS)}"
-            )
+            hint = suggestion(column[:40].lower(), COLUMNS)
             raise UserError(
                 f"manifest {path}, line 1: column {position} has an unknown name, "
                 f"{describe(column)}; {hint}"

@@ -42,6 +42,9 @@ Interval = Annotated[
 BatchMode = Annotated[str, Range(f"one of {', '.join(BATCH_MODES)}", BATCH_MODES.__contains__)]
 
 
+ClassWeights = Literal["none", "attnsleep", "inverse", "effective_number"]
+
+
 @dataclass(frozen=True)
 class EncoderConfig(Settings):
     """A network and the weights it starts from.
@@ -174,7 +177,7 @@ class RunConfig(Settings):
     batch_mode: BatchMode = "shuffled"
     group_size: Count = 16
     passes: Positive = 80.0
-    class_weights: str = "none"
+    class_weights: ClassWeights = "none"
     teacher_cache: bool = False
     teacher_trainable: bool = False
     key_encoder_decay: Share = 0.999

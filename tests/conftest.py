@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from absl import flags
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,9 +18,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # A busy machine is no error: examples may take as long as they take.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
-
-# Grain reads absl flags even where no command has parsed any.
-flags.FLAGS.mark_as_parsed()
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
 from configs import demo
 from input_pipeline.datasets import DatasetSettings
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
-from sacd_jax.config import EncoderConfig, Experiment, RunConfig, as_json, build
+from sacd_jax.config import ClassWeights, EncoderConfig, Experiment, RunConfig, as_json, build
+from sacd_jax.tasks.class_weights import class_weights
 
 DATASET = DatasetSettings("s3ve", manifest=Path("nights.csv"))
 
@@ -40,6 +43,7 @@ def test_a_run_survives_json() -> None:
         ({"checkpoint_every_passes": 0}, "config.checkpoint_every_passes is 0, expected more"),
         ({"evaluate_every_passes": 0}, "config.evaluate_every_passes is 0, expected more than"),
         ({"key_encoder_decay": 1.1}, "config.key_encoder_decay is 1.1, expected 0 to 1"),
+        ({"class_weights": "invers"}, "config.class_weights is 'invers': did you mean 'inverse'?"),
         ({"select": "bst"}, "config.select is 'bst': did you mean 'best'?"),
         ({"task": "learn"}, "config.task is 'learn': expected one of classify, distill"),
         ({"batch_mode": "sorted"}, "config.batch_mode is 'sorted', expected one of shuffled, bal"),
@@ -99,3 +103,8 @@ def test_a_run_has_a_name_for_folders_and_paths(name: str) -> None:
     assert list(Experiment(DATASET, {"second-stage": run}).runs) == ["second-stage"]
     with pytest.raises(UserError, match="runs is empty"):
         Experiment(DATASET, {})
+
+
+def test_the_rules_of_class_weights_are_those_that_there_are() -> None:
+    for rule in get_args(ClassWeights):
+        class_weights(rule, np.array([10, 20, 30, 20, 5]))

@@ -1,7 +1,6 @@
 """What every encoder is: a Flax module from a batch to an `EncoderOutput`, made by name."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, suggestion
 
 EMBEDDING_DIM = 512
 """Width at which student and teacher meet (paper IV-B)."""
@@ -88,11 +87,7 @@ def create(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
         UserError: no network has that name, or it has no such option or value of it.
     """
     if name not in _REGISTRY:
-        close = difflib.get_close_matches(name, _REGISTRY, n=1)
-        hint = (
-            f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(available())}"
-        )
-        raise UserError(f"encoder {name!r} is not known: {hint}")
+        raise UserError(f"encoder {name!r} is not known: {suggestion(name, available())}")
     module, factory = _REGISTRY[name].split(":")
     make: Callable[..., nn.Module] = getattr(import_module(module), factory)
     try:

@@ -1,12 +1,11 @@
 """Ways to distil a teacher into a student; one file a method, made by name."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, suggestion
 from sacd_jax.objectives.objective import DataSpec, Objective
 
 __all__ = ["DataSpec", "Objective", "available", "create"]
@@ -39,23 +38,18 @@ def create(name: str, weights: Mapping[str, float] | None = None, **options: Any
         UserError: no method, loss term or option has that name, or an option's value is none.
     """
     if name not in _REGISTRY:
-        raise UserError(f"objective {name!r} is not known: {_suggest(name, available())}")
+        raise UserError(f"objective {name!r} is not known: {suggestion(name, available())}")
     module, attribute = _REGISTRY[name].split(":")
     method: Any = getattr(import_module(module), attribute)
     known = [field.name for field in dataclasses.fields(method) if field.name != "weights"]
     for option in options:
         if option not in known:
             raise UserError(
-                f"objective {name!r} has no option {option!r}: {_suggest(option, known)}"
+                f"objective {name!r} has no option {option!r}: {suggestion(option, known)}"
             )
     objective = method(**options)
     for term in weights or {}:
         if term not in objective.weights:
-            hint = _suggest(term, objective.weights)
+            hint = suggestion(term, objective.weights)
             raise UserError(f"objective {name!r} has no loss term {term!r}: {hint}")
     return dataclasses.replace(objective, weights={**objective.weights, **(weights or {})})
-
-
-def _suggest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"

@@ -5,7 +5,6 @@ weights transposed, batch normalisation's weight, bias, running_mean and running
 mean and var. Our networks flatten in PyTorch's order, so no row of a linear layer moves.
 """
 
-import difflib
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, suggestion
 from sacd_jax import models
 from sacd_jax.pretrained import names, names_eeg
 from sacd_jax.pretrained.pickle_data import printable
@@ -168,8 +167,7 @@ def load(
 
 def _architecture(name: str) -> _Architecture:
     if name not in ARCHITECTURES:
-        close = difflib.get_close_matches(name, ARCHITECTURES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(ARCHITECTURES)}"
+        hint = suggestion(name, ARCHITECTURES)
         raise UserError(f"no public weights are known for {name!r}: {hint}")
     return ARCHITECTURES[name]
 

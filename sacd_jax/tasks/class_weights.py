@@ -1,12 +1,11 @@
 """Weights of the classes in the cross-entropy, from how often each occurs in training."""
 
-import difflib
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, suggestion
 
 _IMPORTANCE = np.array([1.5, 2.0, 1.5, 1.0, 1.5]) / 5
 _BETA = 0.9999
@@ -61,8 +60,7 @@ def class_weights(rule: str, counts: Int[np.ndarray, " classes"]) -> tuple[float
     if rule == "none":
         return None
     if rule not in _RULES:
-        close = difflib.get_close_matches(rule, ("none", *_RULES), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected none, {', '.join(_RULES)}"
+        hint = suggestion(rule, ("none", *_RULES))
         raise UserError(f"class_weights {rule!r} is not known: {hint}")
     counts = np.asarray(counts)
     if not counts.any():
