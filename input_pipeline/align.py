@@ -50,6 +50,11 @@ def _align(night: Night, out: Path, search: Search) -> Aligned:
     psg = read_psg_side(night)
     video = read_video_side(night)
     prior = night_clock(night, psg.start, video.creation_time)
+    if prior.drift_ppm != night.sync_drift_ppm:
+        raise UserError(
+            f"night {night.night_id}: sync_drift_ppm stands for the wrong frame rate of several "
+            "files; no drift of the clocks can be stated beside it"
+        )
     found = match(video, psg, prior, search)
     if isinstance(found, str):
         raise UserError(f"night {night.night_id}: {found}")
@@ -67,8 +72,9 @@ def _align(night: Night, out: Path, search: Search) -> Aligned:
     draw_match(out / f"{night.night_id}.png", title, video, psg, found)
     if found.refusal is not None:
         return Aligned(night.night_id, line, {})
-    times = frame_times(video.frame_times_s, found.clock, psg.gaps)
-    write_frame_times(out / f"{night.night_id}_frame_times.npy", times)
+    if len(night.video_files) == 1:  # mne-videobrowser takes the times of one file's frames
+        times = frame_times(video.frame_times_s, found.clock, psg.gaps)
+        write_frame_times(out / f"{night.night_id}_frame_times.npy", times)
     cells = {"sync_offset_s": f"{offset:.3f}", "sync_drift_ppm": f"{drift:.1f}"}
     return Aligned(night.night_id, line, cells)
 

@@ -99,10 +99,11 @@ def match(video: VideoSide, psg: PsgSide, prior: Clock, search: Search) -> Match
     """
     windows = _windows(video, psg, prior)
     if len(windows) < search.least_windows:
+        counts = (len(windows), search.least_windows)
+        shared, least = (f"{count * WINDOW_SECONDS / 60:.0f} min" for count in counts)
         return (
-            f"video and PSG share {len(windows) * WINDOW_SECONDS / 60:.0f} min; expected at least "
-            f"{search.least_windows * WINDOW_SECONDS / 60:.0f} min for offsets up to "
-            f"{search.offset_s:g} s"
+            f"by the manifest, video and PSG share {shared}; expected at least {least} for offsets "
+            f"up to {search.offset_s:g} s"
         )
     if not video.movement.any() and not video.breathing.any():
         return "nothing moves in the video"

@@ -25,7 +25,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.edf import read_signal
 from input_pipeline.readers.edf_header import Header, read_header
-from input_pipeline.readers.video import VideoReader
+from input_pipeline.readers.sync import open_night_video
 
 _HEIGHT, _WIDTH = 24, 32
 _STEP_S = 0.9 / GRID_RATE
@@ -73,14 +73,13 @@ def read_video_side(night: Night) -> VideoSide:
     Raises:
         UserError: it cannot be read.
     """
-    assert night.video is not None
     times: list[float] = []
     moments: list[float] = []
     changes: list[float] = []
     windows: list[np.ndarray] = []
     held: list[tuple[float, np.ndarray]] = []
     before = None
-    with VideoReader(night.video, name=night.night_id) as video:
+    with open_night_video(night) as video:
         for second, picture in video.pictures(_HEIGHT, _WIDTH, step_s=_STEP_S):
             times.append(second)
             if picture is None:

@@ -1,6 +1,6 @@
 """A recording of many files, such as a recorder's hourly ones, read as one video."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -181,6 +181,22 @@ class VideoRecording:
         if len(times):
             self._last_asked = float(times[-1])
         return frames, present
+
+    def pictures(
+        self, height: int, width: int, *, step_s: float = 0.0
+    ) -> Iterator[tuple[float, UInt8[np.ndarray, "{height} {width}"] | None]]:
+        """Every frame's time, and pictures `step_s` apart; see `VideoReader.pictures`.
+
+        Where two files overlap, the later one is read.
+        """
+        ends = [*self._starts_s[1:].tolist(), np.inf]
+        for k, (begin, end) in enumerate(zip(self._starts_s.tolist(), ends, strict=True)):
+            reader = self._turn_to(k)
+            for seconds, picture in reader.pictures(height, width, step_s=step_s / self._stretch):
+                moment = begin + seconds * self._stretch
+                if moment >= end - 1e-6:
+                    break
+                yield moment, picture
 
     def _turn_to(self, k: int) -> VideoReader:
         if self._reader is None or k != self._current:

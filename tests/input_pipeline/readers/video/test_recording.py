@@ -62,6 +62,10 @@ def test_overlaps_take_the_later_file(tmp_path):
     shown, present, _, video = read(paths, times)
     assert present.all()
     np.testing.assert_allclose(shown / RATE, times, atol=0.05)
+    with VideoRecording(paths, name="n") as every:
+        moments, pictures = zip(*every.pictures(32, 64), strict=True)
+    np.testing.assert_allclose(moments, times, atol=0.001)
+    np.testing.assert_array_equal(numbers(np.array(pictures)[..., None]), shown)
     assert video.notes == ["2 overlaps of its files, 10 s in all, first after 65 s"]
 
 
