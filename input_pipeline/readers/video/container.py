@@ -25,6 +25,7 @@ _BARE = "h264,hevc,m4v,mpegvideo,mjpeg,mjpeg_2000,vc1,obu,cavsvideo,dirac"
 _PICTURES = {"png", "bmp", "gif", "webp", "tiff", "ansi", "ppm"}
 
 _FIRST_PACKETS = 1000
+_FIRST_YEAR = 1990  # of digital video; the zero of many clocks is 1904 or 1970
 
 _OPTIONS = {
     "protocol_whitelist": "file",
@@ -152,9 +153,13 @@ def _first_stamps(path: Path, stream_index: int) -> dict[int, float]:
 
 
 def creation_time(container: "InputContainer", stream: "VideoStream") -> datetime | None:
-    """When the container says it was made; its zone is dropped (`sync.video_start` says why)."""
+    """When the container says it was made; its zone is dropped (`sync.video_start` says why).
+
+    None where it does not say, or names the beginning of some computer's time.
+    """
     text = stream.metadata.get("creation_time") or container.metadata.get("creation_time")
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None) if text else None
+        made = datetime.fromisoformat(text).replace(tzinfo=None) if text else None
     except ValueError:
         return None
+    return made if made is not None and made.year >= _FIRST_YEAR else None

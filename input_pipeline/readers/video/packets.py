@@ -17,6 +17,8 @@ BACK_S = 0.5
 """A stamp this far behind the last one is a network's jitter; further behind, the clock broke."""
 LEAP_S = 10.0
 """A step between two stamps that is worth a word."""
+LOST_S = 1.0
+"""Missing pictures of an AVI file beyond this are worth a word."""
 MAX_WRAP_S = 60.0
 """Recording goes on over a wrap of the clock; a longer step to it is a restart."""
 MAX_PAUSE_S = 86400.0
@@ -52,9 +54,17 @@ class ClockReport:
     unread_bytes: int = 0
     """What the file holds behind the last packet, where that is much."""
 
+    lost_s: float = 0.0
+    """What an AVI file promises and does not hold."""
+
     def notes(self) -> list[str]:
         """The report in words, one line each."""
         lines = []
+        if self.lost_s:
+            lines.append(
+                f"{self.lost_s:.1f} s of its pictures are missing; AVI counts pictures and does "
+                "not stamp them, so that those behind a loss come too early"
+            )
         if self.restart_s is not None:
             times = "" if self.restarts == 1 else f", and {self.restarts - 1} more times"
             lines.append(
@@ -115,11 +125,11 @@ class PacketClock:
         self.stamped = any(_stamp(packet) is not None for packet in real)
         # AVI numbers packets in the order of decoding; what FFmpeg gives as moments of showing is a
         # guess that goes wrong with B-frames. A programme stream stamps some pictures only.
-        numbered = container.format.name == "avi"
+        self._numbered = container.format.name == "avi"
         self.by_decoding = container.format.name in ("avi", "mpeg") or any(
             packet.pts is None for packet in real
         )
-        if self.by_decoding and not numbered:
+        if self.by_decoding and not self._numbered:
             self._delay = _delay(real)
         first = next((stamp for packet in real if (stamp := _stamp(packet)) is not None), None)
         if first is not None and first * self._unit - start_s > wrap_s / 2:
@@ -172,6 +182,9 @@ class PacketClock:
                 self.report.damaged_stamps += 1
         if self._latest is not None:
             self.report.end_s = self._latest
+            if self._numbered:
+                short = self._stream.frames * self._unit - self._latest
+                self.report.lost_s = short if short > LOST_S else 0.0
 
     def _believed(self, doubted: float, following: float) -> bool:
         """Whether the packet after one that leaps bears it out."""

@@ -151,7 +151,7 @@ class VideoReader:
             except av.error.InvalidDataError:
                 self.clock.damaged_packets += 1
                 continue
-            except av.FFmpegError:
+            except (av.FFmpegError, ValueError):  # the latter: the codec could not be opened
                 return
             for frame in frames:
                 whole = whole or bool(frame.key_frame)

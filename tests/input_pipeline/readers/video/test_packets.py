@@ -174,3 +174,16 @@ def test_a_bare_stream_has_no_time(tmp_path):
     path = write_video(tmp_path / "a.h264", steady(100, RATE), fmt="h264")
     with pytest.raises(UserError, match="night n: the video is a bare stream without time stamps"):
         VideoReader(path, name="n")
+
+
+def test_pictures_lost_from_an_avi_are_said(tmp_path):
+    """AVI has no stamps: what is behind a hole comes too early, and only the count shows it."""
+    path = write_video(tmp_path / "a.avi", steady(300, 25), codec="mpeg4", options={"g": "1"})
+    data = path.read_bytes()
+    first = data.index(b"00dc", len(data) // 3)
+    last = data.index(b"00dc", 2 * len(data) // 3)
+    path.write_bytes(data[:first] + data[last:])
+    pictures, clock, notes = shown(path)
+    assert 80 < len(pictures) < 220
+    assert clock.lost_s == pytest.approx((300 - len(pictures)) / 25, abs=0.1)
+    assert "AVI counts pictures" in notes[0]
