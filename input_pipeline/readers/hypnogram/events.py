@@ -67,7 +67,8 @@ def stage_spans(
     accepted = column.full | (column.bare & _stands_alone(column, epoch_s))
     present = set(column.stage[accepted].tolist()) - {UNKNOWN}
     notes = []
-    if rejected := _named(column.text, column.bare & ~accepted):
+    only_events = column.bare & ~accepted & (column.stage != UNKNOWN)  # movements are no news
+    if rejected := _named(column.text, only_events):
         notes.append(f"{rejected} stand beside stages or last no whole epoch: events, no stages")
     strange = _named(column.text, _strange(column, accepted, epoch_s))
     missing = [name for label, name in enumerate(STAGES) if label not in present]

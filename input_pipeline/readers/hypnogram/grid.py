@@ -73,6 +73,8 @@ def grid(spans: Sequence[Span], *, name: str, epoch_s: float | None = None) -> H
             f"night {name}: {length:g} s of scoring; expected at least 30 s and at most 14 days"
         )
     starts = _clip_starts(onset, ends)
+    if not len(starts):
+        raise UserError(f"night {name}: no 30 s are scored in one piece")
     labelled = range(UNKNOWN, len(STAGES))
     inside = np.stack([_seconds_inside(starts, onset, ends, stage == k) for k in labelled])
     most = inside.max(0)

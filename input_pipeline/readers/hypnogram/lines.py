@@ -16,7 +16,7 @@ import re
 
 from input_pipeline.errors import UserError
 from input_pipeline.readers.hypnogram.grid import Span
-from input_pipeline.readers.hypnogram.scored import Scored, Source
+from input_pipeline.readers.hypnogram.scored import MAX_STAGES, Scored, Source
 from input_pipeline.readers.hypnogram.vocabulary import SCHEMES, find_word, is_number, text_stage
 from input_pipeline.stages import UNKNOWN
 
@@ -51,7 +51,7 @@ def read_lines(lines: list[str], source: Source) -> Scored:
             "unscored; expected one stage a line"
         )
     stages = [
-        UNKNOWN if line in _EMPTY else text_stage(line, source.scheme, f"{source.name} line {k}")
+        UNKNOWN if line in _EMPTY else source.stage(line, f"{source.name} line {k}")
         for k, line in enumerate(lines[:last], 1)
     ]
     notes = []
@@ -62,6 +62,8 @@ def read_lines(lines: list[str], source: Source) -> Scored:
 
 def _one_line(line: str, number: int, source: Source) -> list[Span]:
     mark = next((mark for mark in ",;\t" if mark in line), None)
+    if line.count(mark or " ") > MAX_STAGES:
+        raise UserError(f"{source.name}: more than {MAX_STAGES} stages in a line")
     cells = [cell.strip() for cell in (line.split(mark) if mark else [line])]
     if len(cells) == 1 and find_word(line) is None and all(map(_may_be_stage, line.split())):
         cells = line.split()
@@ -70,7 +72,7 @@ def _one_line(line: str, number: int, source: Source) -> list[Span]:
     where = f"{source.name} line {number}"
     return source.sequence(
         [
-            UNKNOWN if cell in _EMPTY else text_stage(cell, source.scheme, f"{where}, value {k}")
+            UNKNOWN if cell in _EMPTY else source.stage(cell, f"{where}, value {k}")
             for k, cell in enumerate(cells, 1)
         ]
     )
@@ -103,9 +105,13 @@ def _elan(lines: list[str], filled: list[int], source: Source) -> list[Span]:
     return source.sequence(stages, stated=float(seconds))
 
 
+def _stage_and_end(line: str) -> re.Match[str] | None:
+    return _STAGE_END.fullmatch(line) if len(line) < 100 else None
+
+
 def _ends_with_psg(lines: list[str], source: Source) -> bool:
     """Whether all lines are a word and a second, these increase, and the last is the PSG's end."""
-    found = [_STAGE_END.fullmatch(line) for line in lines if line]
+    found = [_stage_and_end(line) for line in lines if line]
     if source.psg is None or not all(found):
         return False
     ends = [float(match["end"]) for match in found if match]
@@ -118,14 +124,14 @@ def _stage_ends(lines: list[str], source: Source) -> list[Span]:
     for number, line in enumerate(lines, 1):
         if not line or line.startswith("*"):
             continue
-        found = _STAGE_END.fullmatch(line)
+        found = _stage_and_end(line)
         if found is None or float(found["end"]) <= begin:
             problem = "not a stage and the second of its end"
             if found:
                 problem = "the stage ends before it begins"
             raise UserError(f"{source.name} line {number}: {problem}")
         end = float(found["end"])
-        stage = text_stage(found["word"], source.scheme, f"{source.name} line {number}")
+        stage = source.stage(found["word"], f"{source.name} line {number}")
         spans.append((begin, end - begin, stage))
         begin = end
     return spans

@@ -10,7 +10,7 @@ from input_pipeline.readers.hypnogram.annotations import read_annotated
 from input_pipeline.readers.hypnogram.grid import Hypnogram, grid
 from input_pipeline.readers.hypnogram.lines import read_lines, split_lines
 from input_pipeline.readers.hypnogram.psg import PsgTime, psg_time
-from input_pipeline.readers.hypnogram.scored import Scored, Source, named_scheme
+from input_pipeline.readers.hypnogram.scored import MAX_STAGES, Scored, Source, named_scheme
 from input_pipeline.readers.hypnogram.scorers import believed
 from input_pipeline.readers.hypnogram.table import find_table, read_table
 from input_pipeline.readers.hypnogram.wfdb import is_rdann, read_rdann
@@ -62,6 +62,8 @@ def _read_text(path: Path, source: Source) -> Scored:
         return read_xml(text, source)
     if begin.startswith(("{", "[{")):
         return read_yasa(text, source)
+    if text.count("\n") + text.count("\r") > 2 * MAX_STAGES:
+        raise UserError(f"{source.name}: more than {MAX_STAGES} lines")
     lines = split_lines(text)
     if is_rdann(lines[0]):
         return read_rdann(lines, source)

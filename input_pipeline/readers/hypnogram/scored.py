@@ -7,8 +7,11 @@ from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.hypnogram.grid import USUAL_EPOCHS_S, Span
 from input_pipeline.readers.hypnogram.psg import PsgTime
-from input_pipeline.readers.hypnogram.vocabulary import SCHEMES, Scheme
+from input_pipeline.readers.hypnogram.vocabulary import SCHEMES, Scheme, text_stage
 from input_pipeline.stages import CLIP_SECONDS
+
+MAX_STAGES = 1_300_000
+"""One a second for a fortnight; a file of more lines is none of stages."""
 
 
 @dataclass
@@ -28,11 +31,19 @@ class Source:
     """None where the PSG cannot be read; its own reader says why."""
     scheme: Scheme | None
     """Of the manifest; None where it names none."""
+    known: dict[str, int] = field(default_factory=dict)
+    """Stages of texts that were looked up already."""
 
     @property
     def name(self) -> str:
         """Begins an error."""
         return f"night {self.night.night_id}, hypnogram"
+
+    def stage(self, text: str, where: str) -> int:
+        """The stage that a cell or line means which must hold one; see `vocabulary.text_stage`."""
+        if text not in self.known:
+            self.known[text] = text_stage(text, self.scheme, where)
+        return self.known[text]
 
     def clock(self) -> PsgTime:
         """The PSG's time, for files that give times of day.
@@ -76,6 +87,8 @@ class Source:
             UserError: another usual length fits the PSG, and 30 s does not.
         """
         epoch_s = self.epoch_s(stated)
+        if len(stages) > MAX_STAGES:
+            raise UserError(f"{self.name}: {len(stages)} stages; expected {MAX_STAGES} at most")
         if epoch_s is None and self.scheme is not None and self.scheme.seconds != CLIP_SECONDS:
             epoch_s = self.scheme.seconds
         if epoch_s is None:

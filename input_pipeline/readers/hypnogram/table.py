@@ -26,7 +26,7 @@ from input_pipeline.readers.hypnogram.events import Event, stage_spans
 from input_pipeline.readers.hypnogram.grid import Span
 from input_pipeline.readers.hypnogram.psg import clock_onsets, parse_clock
 from input_pipeline.readers.hypnogram.scored import Scored, Source
-from input_pipeline.readers.hypnogram.vocabulary import find_word, fold, text_stage
+from input_pipeline.readers.hypnogram.vocabulary import find_word, fold
 from input_pipeline.stages import CLIP_SECONDS, UNKNOWN
 
 _PREAMBLE_LINES = 400
@@ -96,7 +96,7 @@ def find_table(lines: list[str]) -> Table | None:
 
 def _header(line: str, number: int, delimiter: str) -> Table | None:
     try:
-        names = [fold(name) for name in next(csv.reader([line], delimiter=delimiter, strict=True))]
+        names = [fold(name) for name in _cells(line, delimiter)]
     except csv.Error:
         return None
     names = [_UNIT.sub("", name).strip() for name in names]
@@ -115,6 +115,13 @@ def _header(line: str, number: int, delimiter: str) -> Table | None:
     return Table(number, delimiter, len(names), role, by_scorer)
 
 
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line that is a row of its own."""
+    if '"' not in line:
+        return line.split(delimiter)
+    return next(csv.reader([line], delimiter=delimiter, strict=True))
+
+
 def _is_stage_column(name: str) -> bool:
     what = _ROLES.get(name, ("", 0))[0]
     return what == "stage" or (not what and bool(_BY_SCORER.fullmatch(name)))
@@ -128,12 +135,15 @@ def read_table(table: Table, lines: list[str], source: Source) -> Scored:
         shown.
     """
     _read_rows(table, lines, source)
+    _check_times_are_read(table, source)
     onsets = _times(table, "onset", source) if "onset" in table.role else None
     durations = _durations(table, onsets, source)
     groups: dict[str, list[int]] = {}
     for k, (_, row) in enumerate(table.rows):
         groups.setdefault(table.cell(row, "scorer").strip(), []).append(k)
     scored = Scored({})
+    words = [table.role[role] for role in ("stage", "value", "event") if role in table.role]
+    columns = table.by_scorer or {"": words[0]}
     is_mixed = onsets is not None and not table.by_scorer and _stages_are_events(table)
     for scorer, members in groups.items():
         if is_mixed:
@@ -144,8 +154,7 @@ def read_table(table: Table, lines: list[str], source: Source) -> Scored:
             scored.notes += notes
             scored.scorings[scorer] = spans
             continue
-        word = next(table.role[role] for role in ("stage", "value", "event") if role in table.role)
-        for column, position in (table.by_scorer or {"": word}).items():
+        for column, position in columns.items():
             name = " ".join(part for part in (scorer, column) if part)
             scored.scorings[name] = _spans(table, members, position, onsets, durations, source)
     return scored
@@ -158,13 +167,12 @@ def _read_rows(table: Table, lines: list[str], source: Source) -> None:
     for number in range(table.line + 1, last + 1):
         line, where = lines[number - 1], f"{source.name} line {number}"
         try:
-            cells = next(csv.reader([line], delimiter=table.delimiter, strict=True), [])
+            cells = [cell.strip() for cell in _cells(line, table.delimiter)]
         except csv.Error:
             raise UserError(
                 f"{where}: an unbalanced quote, a cell over several lines or one of more than "
                 f"{csv.field_size_limit()} characters"
             ) from None
-        cells = [cell.strip() for cell in cells]
         if not any(cells):
             if timed:
                 continue
@@ -174,6 +182,20 @@ def _read_rows(table: Table, lines: list[str], source: Source) -> None:
         table.rows.append((number, cells))
     if not table.rows:
         raise UserError(f"{source.name}: a header in line {table.line}, but no stages below it")
+
+
+def _check_times_are_read(table: Table, source: Source) -> None:
+    """Refuses a table whose times stand in a column of another name than those that are known."""
+    if "onset" in table.role:
+        return
+    _, row = table.rows[0]
+    clocks = [k for k, cell in enumerate(row, 1) if ":" in cell and parse_clock(cell)]
+    if clocks or table.role.keys() & {"duration", "end"}:
+        column = f"; is it column {clocks[0]}?" if clocks else ""
+        raise UserError(
+            f"{source.name} line {table.line}: times, but no column named onset, start or "
+            f"time{column}"
+        )
 
 
 def _times(table: Table, role: str, source: Source) -> list[float]:
@@ -288,7 +310,7 @@ def _spans(
         cell = row[position] if position < len(row) else ""
         empty = cell.casefold() in _EMPTY
         where = f"{source.name} line {number}"
-        stages.append(UNKNOWN if empty else text_stage(cell, source.scheme, where))
+        stages.append(UNKNOWN if empty else source.stage(cell, where))
         if onsets is not None and not math.isfinite(onsets[k]):
             raise UserError(f"{where}: onset and duration must be seconds")
     if onsets is not None:

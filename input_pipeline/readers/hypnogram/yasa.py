@@ -9,7 +9,6 @@ from datetime import datetime
 from input_pipeline.errors import UserError
 from input_pipeline.readers.hypnogram.psg import seconds_after
 from input_pipeline.readers.hypnogram.scored import Scored, Source
-from input_pipeline.readers.hypnogram.vocabulary import text_stage
 from input_pipeline.stages import STAGES
 
 _FREQUENCY = re.compile(r"(\d{0,4}(?:\.\d{1,3})?) ?(s|S|sec|min|T)")
@@ -33,8 +32,7 @@ def read_yasa(text: str, source: Source) -> Scored:
     if not all(isinstance(value, str | int) for value in values):
         raise UserError(f"{source.name}: a value in the JSON is neither a word nor a number")
     stages = [
-        text_stage(str(value), source.scheme, f"{source.name}, value {k}")
-        for k, value in enumerate(values, 1)
+        source.stage(str(value), f"{source.name}, value {k}") for k, value in enumerate(values, 1)
     ]
     frequency = found.get("freq", "30s")
     length = _FREQUENCY.fullmatch(frequency) if isinstance(frequency, str) else None

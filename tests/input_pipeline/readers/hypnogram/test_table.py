@@ -1,0 +1,62 @@
+"""Clock times, odd headers, and what a table must not leave open."""
+
+import pytest
+
+from input_pipeline.errors import UserError
+
+from .dialects import clock
+
+
+def test_clock_times_before_the_psg_and_across_midnight(read):
+    rows = [f"{clock(30 * k)};W\n" for k in range(-2, 40)]
+    hypnogram = read("Uhrzeit;Stadium\n" + "".join(rows))
+    assert hypnogram.onset_s.tolist() == [30.0 * k for k in range(-2, 40)]
+
+
+def test_epochs_that_are_left_out_stay_out(read):
+    rows = [f"{k};{clock(30 * k - 30)};N2\n" for k in (1, 2, 5, 6)]
+    assert read("Epoch;Time;Stage\n" + "".join(rows)).stage.tolist() == [2, 2, -1, -1, 2, 2]
+
+
+def test_seconds_are_preferred_to_clock_times(read):
+    text = "Date,Time,Recording onset,Duration,Annotation\n" + "".join(
+        f"2001-01-01,{clock(30 * k)},{30 * k},30,Sleep stage {stage}\n"
+        for k, stage in enumerate(("W", "N1", "N2", "N3", "R"))
+    )
+    assert read(text).stage.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_date_that_was_made_anonymous(read):
+    text = f"Time,Stage,Duration\n1985-01-01 {clock(60)},N2,60\n"
+    with pytest.raises(UserError, match="times of day agree.*hypnogram_confirm: date"):
+        read(text)
+    assert read(text, hypnogram_confirm="date").onset_s.tolist() == [60, 90]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Epoch;Time;Stage\n1;23:50:03;W\n2;00:50:33;W\n3;00:51:03;W\n", "line 3: .*clock changed"),
+        ("Time,Stage\n25:00:00,W\n", "line 2: the onset is neither seconds nor a time of day"),
+        ("Time,Stage\n2024-13-41 22:00:00,W\n", "a date in the hypnogram is no date"),
+        ("When,Stage\n23:50:03,W\n", "line 1: times, but no column .*; is it column 1"),
+        ("duration,stage\n60,W\n30,N1\n", "line 1: times, but no column"),
+        ("onset,duration,stage\n0,30,W,Erika\n", "line 2: 4 cells, expected 3"),
+        ("onset,duration,stage\n", "a header in line 1, but no stages"),
+        ("onset,duration,stage\nn/a,30,W\n", "line 2: onset and duration must be seconds"),
+        ("onset,duration,stage\n0,30,Erika\n", "line 2: 5 characters .letters. is no stage"),
+        ("onset,duration,stage\n0,10,W\n20,10,W\n40,10,W\n", "no 30 s are scored in one piece"),
+        ("onset,stage\n0,W\n90,N1\n", "open how long each lasts"),
+    ],
+)
+def test_what_is_wrong_with_a_table(read, text, message):
+    with pytest.raises(UserError, match=message) as raised:
+        read(text)
+    assert "Erika" not in str(raised.value)
+
+
+def test_rows_of_events_without_a_time(read):
+    head = "onset\tduration\ttrial_type\n"
+    assert read(head + "n/a\tn/a\tremark\n0\t60\tN2\n").stage.tolist() == [2, 2]
+    with pytest.raises(UserError, match="line 2: a stage without onset"):
+        read(head + "n/a\t30\tN1\n0\t60\tN2\n")
