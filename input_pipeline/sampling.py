@@ -61,7 +61,7 @@ class Sampling:
         if self.moments < 1:
             raise UserError(f"moments {self.moments}: expected 1 or more")
         if self.mode not in MODES:
-            raise UserError(f"sampling.mode {self.mode!r}: expected {' or '.join(MODES)}")
+            raise UserError(f"mode {self.mode!r}: expected {' or '.join(MODES)}")
         if self.mode == "consecutive" and self.lags_s != (0.0,):
             raise UserError(f"lags_s {self.lags_s}: expected (0,) with consecutive frames")
         if self.validation_windows < 1:

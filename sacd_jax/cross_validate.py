@@ -18,8 +18,9 @@ from input_pipeline.datasets.dataset_files import SPLITS_FILE, read_info
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file, write_json
 from input_pipeline.splits import LEAVE_ONE_OUT, SPLITS, read_splits
-from sacd_jax import config as configs
 from sacd_jax import parallel
+from sacd_jax.command_line import Parser
+from sacd_jax.config import Experiment
 from sacd_jax.evaluate import predictions_file
 from sacd_jax.metrics import json_ready
 from sacd_jax.report import statistics, tables
@@ -28,18 +29,22 @@ from sacd_jax.report.tables import Cell, Table
 from sacd_jax.train import train
 
 EXAMPLE = (
-    "python -m sacd_jax.cross_validate --config configs/s3ve_teacher.py:attnsleep "
+    "python -m sacd_jax.cross_validate --config configs/s3ve_teacher.py:teacher=sen "
     "--workdir runs/folds --config.dataset.manifest=nights.csv"
 )
 TABLE = "cross_validation"
 COLUMNS = ("accuracy", "macro_f1", "kappa")
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Command line; see `--help`."""
-    values = configs.parse_flags(argv, EXAMPLE)
-    workdir = Path(values.workdir)
-    experiment = configs.resolve(values.config)
+    parser = Parser(__doc__, EXAMPLE)
+    parser.add_argument("--data_dir", help="where data sets are built; <workdir>/data by default")
+    parser.add_argument(
+        "--folds", help="numbers of the folds to train here, with commas; all by default"
+    )
+    values = parser.parse(sys.argv[1:] if argv is None else argv, Experiment)
+    workdir, experiment = Path(values.workdir), values.config
     data = Path(values.data_dir or workdir / "data")
     dataset = _fold_data(experiment.dataset, 0, data, keep_decoded=True)
     parallel.initialize()
@@ -160,9 +165,5 @@ def _folder(workdir: Path, fold: int, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    configs.define_flags(
-        data_dir="where data sets are built; <workdir>/data by default",
-        folds="numbers of the folds to train here, with commas; all by default",
-    )
     with one_line_errors():
-        main(sys.argv)
+        main()

@@ -59,9 +59,13 @@ class Settings:
 def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
     """Makes the dataclass `cls` from nested mappings, checking names, types and ranges.
 
+    `values` may be anything that JSON holds: a stored config is not believed.
+
     Raises:
         UserError: names the key, what was found and what was expected.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} is {_shown(values)}, expected settings")
     hints = _hints(cls)
     for key in values:
         if key not in hints:
@@ -193,7 +197,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         cls = typing.cast(type, kind)
         if isinstance(value, cls):
             return value
-        return build(cls, value, where) if isinstance(value, Mapping) else refuse("settings")
+        return build(cls, value, where)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             refuse("a tuple")

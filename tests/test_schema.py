@@ -109,3 +109,11 @@ def test_a_value_of_any_type_is_taken_or_refused_in_one_line(value) -> None:
             refused += 1
             assert str(error).startswith("config") and len(str(error)) < 400
     assert refused > 20
+
+
+@pytest.mark.parametrize(
+    "value", [None, [], "x", 3, {"run": {}}, {"task": {}}, {"task": "classify"}]
+)
+def test_a_stored_config_that_is_none_is_one_line(value) -> None:
+    with pytest.raises(UserError, match="^runs/a/config.json"):
+        schema.build(RunConfig, value, "runs/a/config.json")

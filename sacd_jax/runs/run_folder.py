@@ -37,7 +37,7 @@ def claim(workdir: Path, run: RunConfig, dataset: Path) -> None:
     if path.exists():
         found = read_config(workdir)
         # Read as settings, so that a run of an earlier version is the run that it says it is.
-        found["run"] = as_json(build(RunConfig, found["run"], f"{path}, run"))
+        found["run"] = as_json(build(RunConfig, found.get("run"), f"{path}, run"))
         difference = _first_difference(found, wanted)
         if difference:
             key, there, here = difference
