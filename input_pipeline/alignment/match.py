@@ -25,7 +25,7 @@ from input_pipeline.readers.sync import Clock
 
 SURROGATES = 40
 LEAST_WINDOWS = 10
-LEAST_CONFIDENCE = 1.5
+LEAST_CONFIDENCE = 2.0
 """A match must be this much better than the best of `SURROGATES` false ones."""
 MOST_AMBIGUOUS = 0.93
 """How good the next best offset may be, as a share of the best one."""

@@ -37,7 +37,7 @@ def test_the_line_is_right_all_through_the_night(seed, offset, drift, prior):
         result.clock.psg_seconds(ends), Clock(offset, drift).psg_seconds(ends), rtol=0, atol=0.1
     )
     assert result.residual_s < 0.2
-    assert result.confidence > 2
+    assert result.confidence > 5
 
 
 @pytest.mark.parametrize("lacking", ["movement", "breathing"])
@@ -59,7 +59,7 @@ def test_another_nights_video_is_refused():
 @pytest.mark.parametrize(
     ("options", "search", "words"),
     [
-        ({"moves": 0.0, "breath_spread": 0.02}, SEARCH, "two offsets fit"),
+        ({"moves": 0.0, "breath_spread": 0.05}, SEARCH, "two offsets fit"),
         ({"moves": 0.0, "noise": 30.0}, SEARCH, "better than chance"),
         ({"jump_s": 20.0}, SEARCH, "third of the night"),
         ({"jump_s": 1.0}, Search(120.0, 1000.0), "leave the line"),
