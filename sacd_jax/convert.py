@@ -6,15 +6,13 @@ Reads zip files of `torch.save` and safetensors files, tensor by tensor; nothing
 import argparse
 from pathlib import Path
 
-import numpy as np
-from flax.traverse_util import flatten_dict
-
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
 from sacd_jax import pretrained
 from sacd_jax.pretrained import Converted
 from sacd_jax.runs import model_file
 from sacd_jax.runs.model_file import Model
+from sacd_jax.runs.run_folder import RunFolder
 
 _EXAMPLE = """example:
   python -m sacd_jax.convert --architecture r3d_18 --checkpoint r3d18_KM_200ep.pth --out weights/r3d
@@ -31,25 +29,12 @@ def store(folder: Path, model: Model) -> bool:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder} is a file, expected a folder")
-    files = (folder / model_file.FILE_NAME, folder / "model" / model_file.FILE_NAME)
-    if any(file.exists() for file in files):
-        if not _equal(model_file.load(folder), model):
+    if any((f / model_file.FILE_NAME).exists() for f in (folder, RunFolder(folder).model)):
+        if not model_file.same(model_file.load(folder), model):
             raise UserError(f"--out {folder} holds another model: expected a new folder")
         return False
     model_file.save(folder, model)
     return True
-
-
-def _equal(one: Model, other: Model) -> bool:
-    facts, others = (
-        (m.encoder, m.num_classes, m.options, m.inputs, flatten_dict(m.variables, sep="/"))
-        for m in (one, other)
-    )
-    return (
-        facts[:-1] == others[:-1]
-        and facts[-1].keys() == others[-1].keys()
-        and all(np.array_equal(value, others[-1][name]) for name, value in facts[-1].items())
-    )
 
 
 def _summary(converted: Converted, checkpoint: Path) -> list[str]:

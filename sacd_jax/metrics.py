@@ -1,4 +1,4 @@
-"""How well stages are predicted: confusion counts on the device, figures from counts on the host.
+"""How well stages are predicted: confusion counts, and figures from them.
 
 Everything is computed from confusion counts, rows truth and columns prediction: figures of a batch,
 a subject, a resampled test set or a coarser view of the stages are then one piece of arithmetic.
@@ -7,10 +7,8 @@ a subject, a resampled test set or a coarser view of the stages are then one pie
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from numpy.typing import ArrayLike
 
 from input_pipeline.stages import VIEWS
@@ -33,29 +31,6 @@ class Metrics(TypedDict):
     precision: Any  # nan for a class that is never predicted
     f1: Any
     support: Any  # clips of each class
-
-
-def confusion(
-    logits: Float[Array, "batch classes"],
-    stage: Int[Array, " batch"],
-    mask: Bool[Array, " batch"] | None = None,
-) -> Int[Array, "classes classes"]:
-    """Counts int32 of (true stage, predicted stage) in a batch; jit- and sharding-friendly.
-
-    Args:
-        logits: class scores.
-        stage: true class; rows below 0 (unscored) are left out.
-        mask: False for rows that only pad the batch.
-    """
-    classes = logits.shape[-1]
-    valid = stage >= 0
-    if mask is not None:
-        valid &= mask
-    # A product of one-hot rows instead of a scatter: a sharded batch then needs one small sum over
-    # devices. Sums of zeros and ones are exact in float32.
-    truth = jax.nn.one_hot(jnp.where(valid, stage, -1), classes, dtype=jnp.float32)
-    predicted = jax.nn.one_hot(jnp.argmax(logits, axis=-1), classes, dtype=jnp.float32)
-    return jnp.einsum("bt,bp->tp", truth, predicted).astype(jnp.int32)
 
 
 def count_confusion(
@@ -87,11 +62,11 @@ def _divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: float) -> n
     return np.where(empty, otherwise, numerator / np.where(empty, 1, denominator))
 
 
-def from_confusion(counts: Shaped[Array | np.ndarray, "*more classes classes"]) -> Metrics:
+def from_confusion(counts: Shaped[np.ndarray, "*more classes classes"]) -> Metrics:
     """Figures of confusion counts, for one matrix or for a stack of them at once.
 
     Args:
-        counts: rows truth, columns prediction; NumPy or JAX array, any leading axes.
+        counts: rows truth, columns prediction; any leading axes.
 
     Returns:
         One matrix gives Python floats and lists, a stack gives arrays. A figure that is not defined

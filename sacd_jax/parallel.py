@@ -1,4 +1,4 @@
-"""One mesh axis `data`: batches are sharded over it, everything else is replicated."""
+"""One mesh axis, `data`: batches are sharded over it, everything else is replicated."""
 
 import os
 import signal
@@ -15,11 +15,11 @@ from input_pipeline.errors import UserError
 
 AXIS = "data"
 TIMEOUT_SECONDS = 60
-"""A process that has not been heard of for so long is lost, and the others end."""
+"""A process that has been silent for this long counts as lost, and the others end."""
 
 
 def several_processes() -> bool:
-    """Whether the launcher's environment asks for several processes that train together."""
+    """Whether the launcher's environment describes several processes that train together."""
     slurm_step = "SLURM_STEP_NODELIST" in os.environ  # not in a batch script or an array job
     return (
         "JAX_COORDINATOR_ADDRESS" in os.environ
@@ -29,7 +29,7 @@ def several_processes() -> bool:
 
 
 def initialize() -> None:
-    """Joins other processes when the launcher's environment asks for it; sets the compile cache.
+    """Joins the other processes that the launcher's environment describes; sets the compile cache.
 
     Slurm and Cloud TPU are known to JAX. Elsewhere `JAX_COORDINATOR_ADDRESS` (host:port, where
     process 0 listens), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID` say who belongs together.
@@ -51,7 +51,7 @@ def initialize() -> None:
             ) from error
         # JAX takes SIGTERM for itself, as a notice that Orbax may look at; it is ours to handle.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-    # Programs compiled once are found again by every later run, also the small ones.
+    # Every later run finds what was compiled once, small programs included.
     if not jax.config.jax_compilation_cache_dir:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         jax.config.update("jax_compilation_cache_dir", str(home / "sacd_jax" / "compiled"))
@@ -59,7 +59,7 @@ def initialize() -> None:
 
 
 def _number(name: str) -> int | None:
-    """An environment variable, or None where JAX finds the number out by itself."""
+    """An environment variable; None leaves the number for JAX to find out."""
     text = os.environ.get(name)
     if text is not None and not text.isdecimal():
         raise UserError(f"{name} is {text!r}, expected a number")
@@ -73,17 +73,17 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
+    """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def sharded(mesh: Mesh) -> NamedSharding:
-    """Rows are dealt out over the devices."""
+    """Rows distributed over the devices."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def to_device(mesh: Mesh) -> Callable[[dict[str, np.ndarray]], dict[str, jax.Array]]:
-    """A function from this process' rows of a batch to the global batch on the mesh."""
+    """Returns a function from this process's rows of a batch to the global batch on the mesh."""
     sharding = sharded(mesh)
 
     def put(batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -95,10 +95,10 @@ def to_device(mesh: Mesh) -> Callable[[dict[str, np.ndarray]], dict[str, jax.Arr
 def check_batch_size(
     batch_size: int, mesh: Mesh, group_size: int = 1, name: str = "batch_size"
 ) -> None:
-    """A device's share of the batch must be whole groups.
+    """Refuses a batch of which a device's share is not whole groups.
 
     Raises:
-        UserError: says which sizes would do.
+        UserError: names the sizes that would do.
     """
     share = mesh.size * group_size
     if batch_size % share:
@@ -110,7 +110,7 @@ def check_batch_size(
 
 
 def wait_for_all(name: str) -> None:
-    """Returns when every process has come here; `name` says where that is."""
+    """Returns once every process has reached this point; `name` tells such points apart."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -118,25 +118,25 @@ def wait_for_all(name: str) -> None:
 
 
 def place(tree: Any, mesh: Mesh, by_rows: tuple[str, ...] = ()) -> Any:
-    """Copies a tree of host arrays to the mesh: whole to every device, or dealt out by rows.
+    """Copies a tree of host arrays to the mesh: replicated, or distributed by rows.
 
     Args:
         tree: arrays.
         mesh: the devices.
-        by_rows: paths such as `buffers/student_bank` of arrays, or of parts of the tree, whose rows
-            are dealt out; their number must be a multiple of the devices.
+        by_rows: paths of arrays or subtrees, such as `buffers/student_bank`, whose rows are
+            distributed; their number must be a multiple of the devices.
     """
 
     def put(path: jax.tree_util.KeyPath, leaf: Any) -> jax.Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        dealt = any(f"{name}/".startswith(f"{part}/") for part in by_rows)
-        return jax.device_put(leaf, sharded(mesh) if dealt else replicated(mesh))
+        distributed = any(f"{name}/".startswith(f"{part}/") for part in by_rows)
+        return jax.device_put(leaf, sharded(mesh) if distributed else replicated(mesh))
 
     return jax.tree_util.tree_map_with_path(put, tree)
 
 
 class AnyProcess:
-    """Asks all processes, step by step, and gives all of them the same answer."""
+    """A question that processes answer step by step; all of them get the same answer."""
 
     def __init__(self, mesh: Mesh):
         self._put = to_device(mesh)
@@ -144,9 +144,9 @@ class AnyProcess:
         self._earlier: jax.Array | None = None
 
     def says(self, mine: bool) -> bool:
-        """Whether any process said yes in the call before: nobody waits for the slowest one.
+        """True if any process passed True in the previous call; one call late, so it never blocks.
 
-        Every process must call it as often. One process alone is answered at once.
+        All processes must call it equally often. A single process gets its own answer at once.
         """
         if jax.process_count() == 1:
             return mine

@@ -1,4 +1,4 @@
-"""Trains the runs of a sweep that are missing, each in a process of its own, and writes its table.
+"""Trains the missing runs of a sweep, each in a process of its own, and writes the sweep's table.
 
 Every run is resumable, and so is a sweep: the same command goes on where an earlier one stopped.
 """
@@ -19,7 +19,7 @@ from sacd_jax.report.tables import Cell, Table
 from sacd_jax.sweeps import children, plan, table
 from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import SweepConfig
-from sacd_jax.train import train
+from sacd_jax.training.loop import train
 
 EXAMPLE = "python -m sacd_jax.sweep --config configs/sweeps/table2.py:size=demo --workdir runs"
 
@@ -97,7 +97,7 @@ def train_missing(
     dataset: Path,
     jobs: int,
 ) -> dict[str, str]:
-    """Starts the runs that are not done; returns name -> reason of those that failed."""
+    """Trains the runs that are not done; returns name -> reason for those that failed."""
     runs_folder = workdir / plan.RUNS
     missing = [run for run in runs if plan.state(run, runs_folder, dataset) != plan.DONE]
     with Progress(
@@ -107,7 +107,7 @@ def train_missing(
 
 
 def train_one(name: str, runs: Sequence[Planned], workdir: Path, dataset: Path) -> None:
-    """Trains one run here; processes that want the same one take turns, and find it done.
+    """Trains one run in this process. Others that want the same run wait, and then find it done.
 
     Raises:
         UserError: the sweep has no run of that name.
@@ -120,7 +120,7 @@ def train_one(name: str, runs: Sequence[Planned], workdir: Path, dataset: Path) 
 
 
 def listing(sweep: SweepConfig, runs: Sequence[Planned], runs_folder: Path) -> Table:
-    """The runs and how far they are."""
+    """The runs and their states."""
     states = {run.name: plan.state(run, runs_folder) for run in runs}
     done = sum(state == plan.DONE for state in states.values())
     body = tuple((Cell(name), Cell(state)) for name, state in states.items())

@@ -13,7 +13,7 @@ from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.errors import UserError
 from input_pipeline.splits import SplitSettings
 from input_pipeline.stages import STAGES
-from sacd_jax.cross_validate import write_tables
+from sacd_jax.report.cross_validation import write_tables
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 
 
@@ -77,7 +77,7 @@ def test_the_command_tests_every_subject_once(tmp_path, root, monkeypatch):
     (tmp_path / "folds.py").write_text(CONFIG)
     command = [
         *(sys.executable, "-m", "sacd_jax.cross_validate"),
-        *("--config", f"{tmp_path / 'folds.py'}:{manifest}"),
+        *("--config", f"{tmp_path / 'folds.py'}:manifest={manifest}"),
         *("--workdir", str(tmp_path / "run"), "--data_dir", str(tmp_path / "data")),
     ]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}

@@ -1,6 +1,7 @@
 """Imports are light: no TensorFlow anywhere, and no device is touched before a command asks."""
 
 import ast
+import graphlib
 import importlib.util
 from pathlib import Path
 
@@ -48,6 +49,70 @@ def imported(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module.split(".")[0])
     return found
+
+
+def arrows() -> dict[str, set[str]]:
+    """Module of the two packages -> modules of them that it imports, inside functions too."""
+    files = modules("sacd_jax") | modules("input_pipeline")
+    found: dict[str, set[str]] = {}
+    for name, file in files.items():
+        named = set()
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= (inner & set(files)) or {node.module}
+        found[name] = named & set(files)
+    return found
+
+
+def test_no_module_comes_back_to_itself_through_its_imports() -> None:
+    list(graphlib.TopologicalSorter(arrows()).static_order())
+
+
+ROOMS = {
+    "schema": set(),
+    "config": {"schema"},
+    "command_line": {"config", "schema"},
+    "metrics": set(),
+    "parallel": set(),
+    "models": set(),
+    "objectives": {"models"},
+    "runs": {"config", "metrics", "models"},
+    "tasks": {"config", "models", "objectives", "parallel", "runs"},
+    "training": {"config", "metrics", "models", "objectives", "parallel", "runs", "tasks"},
+    "report": {"config", "metrics", "runs"},
+    "sweeps": {"config", "metrics", "report", "runs", "schema"},
+    "pretrained": {"models", "runs"},
+    "benchmarks": {"config", "models", "objectives", "parallel", "report", "tasks", "training"},
+}
+"""Room of `sacd_jax` -> other rooms whose modules its own may import."""
+
+
+def commands() -> set[str]:
+    """Modules that are run by name."""
+    files = modules("sacd_jax") | modules("input_pipeline")
+    return {name for name, file in files.items() if "def main(" in file.read_text()}
+
+
+def test_arrows_between_rooms_go_one_way() -> None:
+    wrong = []
+    for module, others in arrows().items():
+        package, _, room = module.partition(".")
+        room = room.partition(".")[0]
+        if package != "sacd_jax" or not room or module in commands():
+            continue
+        reached = {name.split(".")[1] for name in others if name.startswith("sacd_jax.")}
+        wrong += [f"{module} -> {name}" for name in reached - ROOMS[room] - {room}]
+    assert wrong == []
+
+
+def test_no_module_imports_a_command() -> None:
+    known = commands()
+    assert {"sacd_jax.train", "sacd_jax.sweep", "input_pipeline.build"} <= known
+    wrong = {module: others & known for module, others in arrows().items()}
+    assert {module: others for module, others in wrong.items() if others} == {}
 
 
 def test_the_schema_of_configs_loads_no_library_of_the_data_or_the_training(run_python) -> None:

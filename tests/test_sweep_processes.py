@@ -55,7 +55,7 @@ def whole(tmp_path_factory) -> Path:
 def wait_for_steps(run: Path, sweep: subprocess.Popen[str]) -> None:
     """Returns when a run is in the midst of its training."""
     deadline = time.monotonic() + 200
-    while len(log.read(run)) < 3:
+    while len(log.read(run).lines) < 3:
         assert sweep.poll() is None, f"the sweep ended before {run.name} was stopped"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -86,7 +86,7 @@ def same_sweep(one: Path, other: Path) -> None:
         lines = [
             [
                 {key: value for key, value in line.items() if key not in clock}
-                for line in log.read(run)
+                for line in log.read(run).lines
                 if line["split"] == "validation"
             ]
             for run in runs
@@ -118,7 +118,7 @@ def test_a_stopped_sweep_goes_on_and_equals_one_that_was_not(whole, tmp_path):
     assert not Path(f"/proc/{child}").exists()
 
     # What is there is whole, and nothing says that it is done.
-    stopped = log.read(student)[-1]["step"]
+    stopped = log.read(student).lines[-1]["step"]
     saved = [path.name for path in (student / "checkpoints").iterdir()]
     assert str(stopped) in saved and all(name.isdecimal() for name in saved)
     assert not (student / "predictions_test.npz").exists() and not (workdir / "toy.json").exists()

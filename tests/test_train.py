@@ -14,7 +14,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
-from sacd_jax.evaluate import report
+from sacd_jax.report.experiment import report
 from sacd_jax.runs import log
 
 TOY = ("--config", "configs/demo.py:miniature")
@@ -60,7 +60,7 @@ def same_run(one: Path, two: Path) -> None:
         assert np.array_equal(a["logits"], b["logits"])
     clock = {"clips_per_second", "data_wait", "compile_seconds"}
     lines = [
-        [{k: v for k, v in line.items() if k not in clock} for line in log.read(run)]
+        [{k: v for k, v in line.items() if k not in clock} for line in log.read(run).lines]
         for run in (one, two)
     ]
     validation = [[line for line in run if line["split"] == "validation"] for run in lines]
@@ -73,13 +73,13 @@ def test_demo_goes_from_nothing_to_a_report(demo):
         run = workdir / name
         for file in ("config.json", "versions.json", "metrics.jsonl", "predictions_test.npz"):
             assert (run / file).is_file(), (name, file)
-        lines = log.read(run)
+        lines = log.read(run).lines
         trained = [line for line in lines if line["split"] == "train"]
         assert trained and all(line["clips_per_second"] > 0 for line in trained)
         assert all(0 <= line["data_wait"] <= 1 for line in trained)
         assert any(line["split"] == "validation" for line in lines)
     assert {"graph", "contrast", "jsd", "graph_distance_positive"} <= set(
-        next(line for line in log.read(workdir / "sacd") if line["split"] == "train")
+        next(line for line in log.read(workdir / "sacd").lines if line["split"] == "train")
     )
     results = json.loads((workdir / "results.json").read_text())
     assert results["simulated"] is True
@@ -124,7 +124,7 @@ def test_an_interrupted_run_goes_on_and_equals_the_uninterrupted_one(demo, root,
         [*command, "--runs=sacd"], cwd=root, env=environment, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 200
-    while not log.read(workdir / "sacd") and time.monotonic() < deadline:
+    while not log.read(workdir / "sacd").lines and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)

@@ -11,9 +11,13 @@ from input_pipeline.datasets import DatasetSettings, prepare
 from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.errors import UserError
 from input_pipeline.source import open_split
-from sacd_jax import evaluate, models, objectives, parallel, train
+from sacd_jax import models, objectives, parallel
 from sacd_jax.config import AugmentConfig, EncoderConfig, Experiment, ObjectiveConfig, build
+from sacd_jax.report import experiment as reports
 from sacd_jax.runs import log, model_file
+from sacd_jax.tasks.augment import centred
+from sacd_jax.training.evaluator import Evaluator, evaluate_run
+from sacd_jax.training.loop import train
 from tests.input_pipeline.fake_ucf51 import CLASSES, HEIGHT, WIDTH, write_archive, write_videos
 
 
@@ -37,8 +41,8 @@ def experiment(tmp_path_factory):
     experiment = Experiment(DatasetSettings("ucf51", ucf51=settings), runs)
     dataset = prepare(experiment.dataset, folder / "data", jobs=1)
     for name, run in experiment.runs.items():
-        train.train(run, folder / "runs" / name, dataset)
-    evaluate.remember_experiment(experiment, folder / "runs", dataset)
+        train(run, folder / "runs" / name, dataset)
+    reports.describe(experiment, folder / "runs", dataset)
     return folder / "runs", dataset, experiment
 
 
@@ -49,9 +53,9 @@ def test_every_run_knows_the_classes_of_its_data(experiment):
             assert file["logits"].shape == (len(open_split(dataset, "test")), len(CLASSES))
             np.testing.assert_array_equal(file["index"], np.arange(len(file["index"])))
         assert model_file.load(runs / name).num_classes == len(CLASSES)
-        validation = [line for line in log.read(runs / name) if line["split"] == "validation"]
+        validation = [line for line in log.read(runs / name).lines if line["split"] == "validation"]
         assert {f"recall_{name}" for name in CLASSES} <= set(validation[-1])
-    assert any("hint" in line for line in log.read(runs / "fitnet"))
+    assert any("hint" in line for line in log.read(runs / "fitnet").lines)
 
 
 def test_a_prediction_is_the_mean_over_the_windows_of_a_video(experiment):
@@ -65,7 +69,7 @@ def test_a_prediction_is_the_mean_over_the_windows_of_a_video(experiment):
     video = np.empty((2, 16, HEIGHT, WIDTH, 3), np.uint8)
     for out, window in zip(video, windows, strict=True):
         source[row]["video"].take(window, out)
-    batch = evaluate.centred({"video": video}, run.augment)
+    batch = centred({"video": video}, run.augment)
     logits = np.asarray(encoder.apply(stored.variables, batch, train=False).logits, np.float64)
     each = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     with np.load(runs / "baseline" / "predictions_test.npz") as file:
@@ -73,7 +77,7 @@ def test_a_prediction_is_the_mean_over_the_windows_of_a_video(experiment):
     np.testing.assert_allclose(found, each.mean(0), rtol=1e-3, atol=1e-5)
 
     mesh = parallel.make_mesh()
-    evaluator = evaluate.Evaluator(encoder, run, mesh)
+    evaluator = Evaluator(encoder, run, mesh)
     variables = parallel.replicate(stored.variables, mesh)
     once = list(evaluator.batches(variables, source, windows=1))
     rows = np.concatenate([part["index"] for part in once])
@@ -82,7 +86,7 @@ def test_a_prediction_is_the_mean_over_the_windows_of_a_video(experiment):
 
 def test_the_report_is_a_table_of_the_runs(experiment, capsys):
     runs, _, _ = experiment
-    path = evaluate.report(runs)
+    path = reports.report(runs)
     assert path.name == "table.md" and "official 1" in path.read_text()
     printed = capsys.readouterr().out
     assert all(f"| {name} |" in printed for name in ("teacher", "baseline", "fitnet"))
@@ -138,5 +142,5 @@ def test_the_linear_probe_hears_the_actions(shared_data, tmp_path, passes, least
     archive = shared_data / "ucf51-cnn14-embeddings" / "audiocnn14embed512_features.tar.gz"
     settings = DatasetSettings("ucf51", ucf51=Ucf51Settings(archive))
     run = replace(ucf51_distill.TEACHER, passes=passes)
-    train.train(run, tmp_path / "teacher", prepare(settings, tmp_path / "data"))
-    assert least < evaluate.evaluate(tmp_path / "teacher", "test")["accuracy"] < most
+    train(run, tmp_path / "teacher", prepare(settings, tmp_path / "data"))
+    assert least < evaluate_run(tmp_path / "teacher", "test")["accuracy"] < most

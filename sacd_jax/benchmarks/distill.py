@@ -35,7 +35,9 @@ from sacd_jax.models.encoder import forward, has_state, output_spec
 from sacd_jax.objectives.objective import DataSpec, Objective
 from sacd_jax.objectives.sacd import KeyEncoder
 from sacd_jax.report.tables import Cell, Table, show
-from sacd_jax.tasks import classify, distill, optimizer
+from sacd_jax.tasks import optimizer
+from sacd_jax.tasks.classify import Classify
+from sacd_jax.tasks.distill import Distill, as_stored
 
 EXAMPLE = "python -m sacd_jax.benchmark distill --student r2plus1d_18 --method sacd,crd"
 
@@ -145,32 +147,26 @@ def steps(arguments: argparse.Namespace) -> Iterator[TrainingStep]:
     if arguments.cached:
         output, _ = jax.jit(partial(forward, teacher, train=False))(lent, batch)
         batch = {key: batch[key] for key in (*student.input_keys, "stage", "index", "mask")}
-        batch |= distill.as_stored(output)
+        batch |= as_stored(output)
         teacher, lent = None, {}
 
     def own[Tree](tree: Tree) -> Tree:
         return jax.tree.map(jnp.copy, tree)  # each step's state is donated
 
     transform = optimizer.make(OPTIMIZER, total_steps=1)
-    alone = classify.Classify(student, transform, AUGMENT)
-    yield TrainingStep(
-        "cross-entropy",
-        arguments.student,
-        partial(classify.train_step, alone),
-        classify.init(alone, 0, own(variables)),
-        batch,
-    )
+    alone = Classify(student=student, optimizer=transform, augment=AUGMENT)
+    state = alone.first_state(0, own(variables))
+    yield TrainingStep("cross-entropy", arguments.student, alone.train_step, state, batch)
     for name, objective in compared.items():
-        task = distill.Distill(
-            student,
-            teacher,
-            objective,
-            optimizer.for_objective(transform, objective),
-            AUGMENT,
+        task = Distill(
+            student=student,
+            teacher=teacher,
+            objective=objective,
+            optimizer=optimizer.for_heads(transform, objective.optimizer(transform)),
+            augment=AUGMENT,
         )
-        state = distill.init(task, 0, own(variables), own(lent), *started.pop(name))
-        step = partial(distill.train_step, task)
-        yield TrainingStep(name, arguments.student, step, state, batch)
+        state = task.first_state(0, own(variables), own(lent), *started.pop(name))
+        yield TrainingStep(name, arguments.student, task.train_step, state, batch)
 
 
 def variants(method: str) -> Iterator[tuple[str, Objective]]:

@@ -6,7 +6,6 @@ an interpreter that has PyTorch runs the equal network in a process of its own, 
 
 import argparse
 import contextlib
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -28,7 +27,7 @@ from sacd_jax.benchmarks.timed_step import (
 from sacd_jax.benchmarks.timing import Contestant
 from sacd_jax.benchmarks.torch_child import TorchChild
 from sacd_jax.report.tables import show
-from sacd_jax.tasks import classify, optimizer
+from sacd_jax.tasks import optimizer
 from sacd_jax.tasks.classify import Classify
 
 EXAMPLE = "python -m sacd_jax.benchmark step --model r2plus1d_18,r3d_18 --form matmul,direct"
@@ -77,7 +76,8 @@ def make_task(model: str, form: str, dtype: str) -> Classify:
     if DTYPES[dtype] is not None:
         options["dtype"] = DTYPES[dtype]
     encoder = models.create(model, CLASSES, **options)
-    return Classify(encoder, optimizer.make(OPTIMIZER, total_steps=1), AUGMENT)
+    transform = optimizer.make(OPTIMIZER, total_steps=1)
+    return Classify(student=encoder, optimizer=transform, augment=AUGMENT)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -141,6 +141,6 @@ class JaxStep(TrainingStep):
         batch = random_batch(task.student.input_keys, arguments)
         variables = first_variables(task.student, batch)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        state = classify.init(task, 0, variables)
-        step = partial(classify.train_step, task)
+        state = task.first_state(0, variables)
+        step = task.train_step
         super().__init__(f"{model}, {form}", model, step, state, batch)

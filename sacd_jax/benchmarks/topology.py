@@ -12,7 +12,6 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -28,7 +27,7 @@ from sacd_jax.benchmarks.step import add_step_arguments, make_task
 from sacd_jax.benchmarks.timed_step import check_positive, first_variables, random_batch
 from sacd_jax.models import conv
 from sacd_jax.report.tables import Cell, Table, show
-from sacd_jax.tasks import classify
+from sacd_jax.tasks.classify import Classify
 
 EXAMPLE = (
     "python -m sacd_jax.benchmark topology --model r2plus1d_18 --form folded,direct "
@@ -152,7 +151,7 @@ def make_mesh(topology: str, devices: int | None = None) -> Mesh:
     return parallel.make_mesh(found[:devices])
 
 
-def compile_step(task: classify.Classify, batch: dict[str, Any], mesh: Mesh) -> jax.stages.Compiled:
+def compile_step(task: Classify, batch: dict[str, Any], mesh: Mesh) -> jax.stages.Compiled:
     """Compiles the training step for the mesh's devices, state replicated, clips dealt out.
 
     Args:
@@ -167,12 +166,12 @@ def compile_step(task: classify.Classify, batch: dict[str, Any], mesh: Mesh) -> 
 
     with conv.tracing_for(mesh.devices.flat[0].platform):
         state = jax.eval_shape(
-            lambda batch: classify.init(task, 0, first_variables(task.student, batch)), batch
+            lambda batch: task.first_state(0, first_variables(task.student, batch)), batch
         )
         state = jax.tree.map(lambda leaf: placed(leaf, parallel.replicated(mesh)), state)
         rows = {key: placed(leaf, parallel.sharded(mesh), mesh.size) for key, leaf in batch.items()}
         layout = jax.tree.map(lambda leaf: leaf.sharding, state)
-        step = partial(classify.train_step, task)
+        step = task.train_step
         jitted = jax.jit(step, donate_argnums=0, out_shardings=(layout, None))
         return jitted.lower(state, rows).compile()
 

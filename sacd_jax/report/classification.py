@@ -6,12 +6,14 @@ from pathlib import Path
 from input_pipeline.files import whole_file, write_json
 from sacd_jax.report.runs import check_same_clips, read_run, subject_counts
 from sacd_jax.report.tables import MethodRow, method_table
+from sacd_jax.runs.run_folder import ExperimentFolder
 
 COLUMNS = ("accuracy", "macro_f1", "balanced_accuracy")
-RESULTS_FILE, TABLE_FILE = "results.json", "table.md"
 
 
-def write(runs: Mapping[str, Path], classes: Sequence[str], split_mode: str, folder: Path) -> Path:
+def write(
+    runs: Mapping[str, Path], classes: Sequence[str], split_mode: str, folder: ExperimentFolder
+) -> Path:
     """Compares finished runs on the test split they share; each against the one before the last.
 
     Prints the table and writes it as table.md and results.json; returns the path of the first.
@@ -20,7 +22,7 @@ def write(runs: Mapping[str, Path], classes: Sequence[str], split_mode: str, fol
         runs: name -> run directory, in the order of the table.
         classes: names of the classes.
         split_mode: how the data were split; stands below the table.
-        folder: where the files go.
+        folder: of the experiment.
 
     Raises:
         UserError: a run's file is missing or broken, or runs were tested on different clips.
@@ -38,7 +40,7 @@ def write(runs: Mapping[str, Path], classes: Sequence[str], split_mode: str, fol
         notes=(f"Split: {split_mode}.",),
     )
     print(markdown)
-    with whole_file(folder / TABLE_FILE) as temporary:
+    with whole_file(folder.table) as temporary:
         temporary.write_text(markdown)
-    write_json(folder / RESULTS_FILE, value)
-    return folder / TABLE_FILE
+    write_json(folder.results, value)
+    return folder.table

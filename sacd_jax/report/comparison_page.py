@@ -8,7 +8,7 @@ import numpy as np
 
 from input_pipeline.stages import STAGES
 from sacd_jax.metrics import from_confusion
-from sacd_jax.report import comparison, html, plots, tables
+from sacd_jax.report import comparison_tables, html, plots, tables, wording
 from sacd_jax.report.comparison import Results
 from sacd_jax.report.runs import Run, series
 from sacd_jax.report.sleep_statistics import consecutive
@@ -58,7 +58,7 @@ def _parts(results: Results) -> Iterator[str]:
     for (run, reference), judged in results.differences.items():
         yield html.paragraph(_verdict(run, reference, judged["accuracy"]), "answer")
     yield html.heading("All figures")
-    table = comparison.main_table(results)
+    table = comparison_tables.main_table(results)
     notes = tuple(note for note in table.notes if note not in results.caution)
     table = tables.Table(table.title, table.header, table.rows, notes)
     yield html.table(table, [kinds[row.kind] for row in results.rows])
@@ -75,7 +75,7 @@ def _parts(results: Results) -> Iterator[str]:
 
     for pair in results.differences:
         yield html.heading(f"Is {pair[0]} better than {pair[1]}?")
-        yield html.table(comparison.difference_table(results, pair))
+        yield html.table(comparison_tables.difference_table(results, pair))
         if len(results.subjects) > 1:
             yield _subject_picture(results, pair)
 
@@ -96,9 +96,9 @@ def _parts(results: Results) -> Iterator[str]:
     )
     yield from _night(results, colours)
     yield from _training(results, colours)
-    yield html.details("Fewer classes", [html.table(comparison.views_table(results))])
+    yield html.details("Fewer classes", [html.table(comparison_tables.views_table(results))])
     if (results.ahi_group >= 0).any():
-        strata = html.table(comparison.strata_table(results))
+        strata = html.table(comparison_tables.strata_table(results))
         yield html.details("By severity of apnoea", [strata])
     yield html.details("Terms", [html.definitions(_TERMS)])
     yield html.details("Data and versions", list(_provenance(results)))
@@ -132,7 +132,7 @@ def _tiles(results: Results, colours: dict[str, str]) -> str:
 
 
 def _introduction(results: Results) -> str:
-    subjects = comparison.counted(len(results.subjects), "test subject")
+    subjects = wording.counted(len(results.subjects), "test subject")
     clips = int(results.rows[0].counts.sum())
     return (
         "For every 30 seconds of a night, a network says which of five sleep stages it is: wake, "
@@ -257,7 +257,7 @@ def _provenance(results: Results) -> Iterator[str]:
         if run.versions:
             items.append((f"versions: {run.name}", _shown(run.versions)))
         if run.unreadable_lines:
-            lines = comparison.counted(run.unreadable_lines, "line")
+            lines = wording.counted(run.unreadable_lines, "line")
             items.append((f"log of {run.name}", f"{lines} cannot be read"))
     yield html.definitions(items)
 

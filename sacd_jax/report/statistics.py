@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from scipy import stats
 
 from sacd_jax.metrics import count_confusion, from_confusion
 
@@ -169,6 +168,8 @@ def signed_rank_p(differences: Float[np.ndarray, " subjects"]) -> float:
     moved = differences[differences != 0]
     if not moved.size:
         return 1.0
+    from scipy import stats  # slow to import
+
     return float(stats.wilcoxon(moved).pvalue)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from safetensors.numpy import save as serialize
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
+from sacd_jax.runs.run_folder import RunFolder
 
 FILE_NAME = "model.safetensors"
 _HEADER = "sacd_jax"
@@ -27,14 +28,14 @@ class Model:
         num_classes: of the classifier.
         options: the encoder's options.
         variables: `params` and `batch_stats` as float32 NumPy trees.
-        inputs: how clips are made for it (sampling, crop), as plain JSON.
+        accuracy: on the validation split, for which it was selected; None where nobody measured it.
     """
 
     encoder: str
     num_classes: int
     options: dict[str, Any]
     variables: dict[str, Any]
-    inputs: dict[str, Any] = field(default_factory=dict)
+    accuracy: float | None = None
 
 
 def save(folder: Path, model: Model) -> Path:
@@ -45,7 +46,7 @@ def save(folder: Path, model: Model) -> Path:
         "encoder": model.encoder,
         "num_classes": model.num_classes,
         "options": model.options,
-        "inputs": model.inputs,
+        "accuracy": model.accuracy,
     }
     path = folder / FILE_NAME
     # Bytes first: safetensors' own writer hides what the operating system says of a full disk.
@@ -63,7 +64,7 @@ def load(folder: str | Path) -> Model:
     """
     folder = Path(folder)
     path = next(
-        (p for p in (folder / FILE_NAME, folder / "model" / FILE_NAME) if p.is_file()), None
+        (p for p in (folder / FILE_NAME, RunFolder(folder).model / FILE_NAME) if p.is_file()), None
     )
     if path is None:
         raise UserError(f"no {FILE_NAME} in {folder}: expected a finished run or a converted model")
@@ -71,10 +72,26 @@ def load(folder: str | Path) -> Model:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {})[_HEADER])
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        return Model(
+            facts["encoder"],
+            facts["num_classes"],
+            facts["options"],
+            dict(unflatten_dict(flat, sep="/")),
+            facts.get("accuracy"),
+        )
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is damaged or no model of sacd_jax: {error}") from error
-    variables: Mapping[str, Any] = unflatten_dict(flat, sep="/")
-    return Model(variables=dict(variables), **facts)
+
+
+def same(one: Model, other: Model) -> bool:
+    """Whether two models are the same network with the same weights, bit for bit."""
+    first, second = (flatten_dict(model.variables, sep="/") for model in (one, other))
+    return (
+        (one.encoder, one.num_classes, one.options)
+        == (other.encoder, other.num_classes, other.options)
+        and first.keys() == second.keys()
+        and all(np.array_equal(value, second[name]) for name, value in first.items())
+    )
 
 
 def fill(
@@ -101,15 +118,15 @@ def fill(
 def replace_part(
     variables: Mapping[str, Any], part: str, stored: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Replaces a part of a network by that of a stored network, or by the whole of one.
+    """Replaces the weights of one submodule by stored ones.
 
     Args:
-        variables: of the network; `variables[collection][part]` are the part's.
-        part: its name.
-        stored: variables of a network that has a part of that name, or that is the part.
+        variables: of the network; `variables[collection][part]` are the submodule's.
+        part: name of the submodule.
+        stored: variables of a network that has a submodule of that name, or of the submodule alone.
 
     Raises:
-        UserError: a weight of the part is not stored, or has another shape.
+        UserError: a weight of the submodule is not stored, or has another shape.
     """
     whole = part not in stored["params"]
     replaced = dict(variables)
@@ -130,14 +147,14 @@ def replace_part(
 
 
 def refuse_missing(variables: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuses stored weights that are not a whole network.
+    """Refuses stored weights that leave a part of the network without any.
 
     Args:
         variables: as stored.
         expected: the network's variables, or their shapes.
 
     Raises:
-        UserError: names the first weight that is not there.
+        UserError: names the first weight that is missing.
     """
     stored = flatten_dict(dict(variables), sep="/")
     missing = sorted(set(flatten_dict(dict(expected), sep="/")) - set(stored))

@@ -1,12 +1,9 @@
-"""The folder of a run: what it holds of the run's origin, and how the run is stopped."""
+"""The folders of a run and of an experiment: the only module that knows their file names."""
 
-import contextlib
 import json
 import os
 import platform
-import signal
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,29 +12,117 @@ from typing import Any
 import jax
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import remove_unfinished, write_json
-from sacd_jax.config import RunConfig, as_json, build
+from input_pipeline.files import read_text, remove_unfinished, write_json
+from sacd_jax import config as configs
+from sacd_jax.config import RunConfig
 
-CONFIG = "config.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "jraph", "numpy")
 
 
-def claim(workdir: Path, run: RunConfig, dataset: Path) -> None:
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one training.
+
+    Attributes:
+        path: of the folder; its name is the run's, and the folders of the experiment's other runs
+            lie beside it.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings, and which data set they were used on."""
+        return self.path / "config.json"
+
+    @property
+    def versions(self) -> Path:
+        """Versions of Python and of the packages that computed."""
+        return self.path / "versions.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The log, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The same figures for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """States to resume from."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The selected network, a folder of `model_file`."""
+        return self.path / "model"
+
+    def predictions(self, split: str) -> Path:
+        """The selected network's predictions on a split."""
+        return self.path / f"predictions_{split}.npz"
+
+    def teacher_cache(self, split: str) -> Path:
+        """Outputs of the selected network on a split, for students that learn from it."""
+        return self.path / "teacher_cache" / split
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end: the last thing it writes is there."""
+        return self.predictions("test").exists()
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """The folder of an experiment: its runs, each in a folder of its own, and their comparison."""
+
+    path: Path
+
+    def run(self, name: str) -> RunFolder:
+        """The folder of one of its runs."""
+        return RunFolder(self.path / name)
+
+    @property
+    def description(self) -> Path:
+        """Names of the runs, and where the data lie."""
+        return self.path / "experiment.json"
+
+    @property
+    def results(self) -> Path:
+        """Every number of the comparison."""
+        return self.path / "results.json"
+
+    @property
+    def table(self) -> Path:
+        """The comparison as a table in Markdown."""
+        return self.path / "table.md"
+
+    @property
+    def page(self) -> Path:
+        """The comparison as one HTML page."""
+        return self.path / "report.html"
+
+
+def claim(workdir: Path, run: RunConfig, dataset: Path) -> RunFolder:
     """Makes the folder of a run, or checks that it belongs to this very run.
 
-    Writes the resolved config, where the data set is (relative to the folder) and the versions of
-    what computes.
+    Writes the resolved settings, the path of the data set (relative to the folder) and the versions
+    of what computes.
 
     Raises:
-        UserError: the folder holds a run with another setting; names the first that differs.
+        UserError: the folder holds a run with other settings; names the first that differs.
     """
+    folder = RunFolder(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    wanted = {"dataset": os.path.relpath(dataset, workdir), "run": as_json(run)}
-    path = workdir / CONFIG
-    if path.exists():
+    wanted = {"dataset": os.path.relpath(dataset, workdir), "run": configs.as_json(run)}
+    if folder.config.exists():
         found = read_config(workdir)
         # Read as settings, so that a run of an earlier version is the run that it says it is.
-        found["run"] = as_json(build(RunConfig, found.get("run"), f"{path}, run"))
+        found["run"] = configs.as_json(
+            configs.build(RunConfig, found["run"], f"{folder.config}, run")
+        )
         difference = _first_difference(found, wanted)
         if difference:
             key, there, here = difference
@@ -46,28 +131,45 @@ def claim(workdir: Path, run: RunConfig, dataset: Path) -> None:
                 "use another workdir or delete this one"
             )
     if jax.process_index() != 0:
-        return
-    for folder in (workdir, workdir / "model"):
-        remove_unfinished(folder)
-    if not path.exists():
+        return folder
+    for written in (workdir, folder.model):
+        remove_unfinished(written)
+    if not folder.config.exists():
         versions = {name: metadata.version(name) for name in PACKAGES}
         device = jax.devices()[0].device_kind
         write_json(
-            workdir / "versions.json",
-            {"python": platform.python_version(), **versions, "device": device},
+            folder.versions, {"python": platform.python_version(), **versions, "device": device}
         )
-        write_json(path, wanted)
+        write_json(folder.config, wanted)
+    return folder
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """`{"dataset": …, "run": …}` as `claim` wrote it."""
-    path = workdir / CONFIG
+    """`{"dataset": …, "run": …}` as `claim` wrote it.
+
+    Raises:
+        UserError: no such file, or it is no JSON object of these two.
+    """
+    path = RunFolder(workdir).config
     if not path.is_file():
-        raise UserError(f"no {CONFIG} in {workdir}: expected the folder of a run")
+        raise UserError(f"no {path.name} in {workdir}: expected the folder of a run")
     try:
-        return json.loads(path.read_text())
+        found = json.loads(read_text(path, str(path)))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict) or not {"dataset", "run"} <= set(found):
+        raise UserError(f"{path}: expected an object with the keys dataset and run")
+    return found
+
+
+def read_run(workdir: Path) -> tuple[RunConfig, Path]:
+    """Settings of the run in a folder, and the folder of the data set it was trained on.
+
+    Raises:
+        UserError: not the folder of a run, or its settings are not ones that this version has.
+    """
+    stored, path = read_config(workdir), RunFolder(workdir).config
+    return configs.build(RunConfig, stored["run"], f"{path}, run"), workdir / stored["dataset"]
 
 
 def _first_difference(found: Any, wanted: Any, key: str = "") -> tuple[str, Any, Any] | None:
@@ -80,33 +182,3 @@ def _first_difference(found: Any, wanted: Any, key: str = "") -> tuple[str, Any,
                 return inner
         return None
     return None if found == wanted else (key, found, wanted)
-
-
-@dataclass
-class Stop:
-    """Whether somebody asked the run to end at the next step."""
-
-    requested: bool = False
-
-
-@contextlib.contextmanager
-def stop_request() -> Iterator[Stop]:
-    """Turns the first Ctrl-C or SIGTERM into a request; the second one interrupts at once."""
-    stop = Stop()
-
-    def ask(signum: int, frame: object) -> None:
-        if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
-        print("stopping after this step, saving the state …", file=sys.stderr, flush=True)
-
-    previous = {}
-    with contextlib.suppress(ValueError):  # only the main thread may listen to signals
-        previous = {
-            number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -14,19 +14,19 @@ from sacd_jax.sweeps.plan import Planned
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 60.0
-"""What a child that is asked to stop has for its step and its checkpoint."""
+"""Time that a child has to finish its step and save its state when asked to stop."""
 
 Start = Callable[[Planned], subprocess.Popen]
 
 
 def single_threaded() -> dict[str, str]:
-    """Environment in which XLA on a CPU, too, computes on one thread."""
+    """Environment variables for computing on one thread, XLA on the CPU included."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
     return {**SINGLE_THREADED, "NPROC": "1", "XLA_FLAGS": flags.strip()}
 
 
 def starter(module: str, arguments: Sequence[str], logs: Path, jobs: int) -> Start:
-    """How a run is started: `python -m module arguments… --run=NAME`, its words in `logs`."""
+    """Makes the function that starts `python -m module arguments… --run=NAME`; logs to `logs`."""
 
     def start(planned: Planned) -> subprocess.Popen:
         logs.mkdir(parents=True, exist_ok=True)
@@ -46,23 +46,26 @@ def starter(module: str, arguments: Sequence[str], logs: Path, jobs: int) -> Sta
 
 
 def log_file(logs: Path, name: str) -> Path:
-    """Where a run's words go."""
+    """The log of a run's process."""
     return logs / f"{name}.log"
 
 
 def run_all(
     runs: Sequence[Planned], start: Start, logs: Path, jobs: int, progress: Progress
 ) -> dict[str, str]:
-    """Starts every run, at most `jobs` at a time, each after those of `runs` that it needs.
+    """Runs everything, at most `jobs` at a time, each after those of `runs` that it needs.
 
-    Ctrl-C, SIGTERM or an error asks the children to save their state and waits for them.
+    On Ctrl-C, SIGTERM or an error, asks the children to save their state and waits for them.
 
     Args:
-        runs: in the order in which they start; one that is needed stands before its users.
+        runs: in the order in which they start; a run comes after those it needs.
+        start: starts the process of a run.
+        logs: folder of their logs.
+        jobs: how many run at a time.
         progress: advanced by each run that ends.
 
     Returns:
-        name -> reason of every run that failed, or that waits for one that failed.
+        name -> reason, for every run that failed or that needs one that failed.
     """
     waiting, running = list(runs), dict[str, tuple[subprocess.Popen, float]]()
     failed: dict[str, str] = {}
@@ -97,7 +100,7 @@ def run_all(
 
 
 def _reason(code: int, log: Path) -> str:
-    """The last line that a run wrote, or how it was killed."""
+    """The last line of a run's log, or the signal that killed it."""
     if code < 0:
         return f"ended by signal {signal.Signals(-code).name}"
     lines = log.read_text(errors="replace").split("\n") if log.exists() else []

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from input_pipeline.errors import UserError
 from sacd_jax.config import RunConfig, build
-from sacd_jax.evaluate import predictions_file
 from sacd_jax.runs import run_folder
+from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.sweeps.sweep_config import SweepConfig
 
 RUNS = "runs"
@@ -101,7 +101,7 @@ def state(planned: Planned, runs_folder: Path, dataset: Path | None = None) -> s
         dataset: a run on other data is another run; not looked at if None.
     """
     folder = runs_folder / planned.name
-    if not (folder / run_folder.CONFIG).exists():
+    if not RunFolder(folder).config.exists():
         return MISSING
     try:
         found = run_folder.read_config(folder)
@@ -112,7 +112,7 @@ def state(planned: Planned, runs_folder: Path, dataset: Path | None = None) -> s
         return OTHER
     if dataset is not None and (folder / found["dataset"]).resolve() != dataset.resolve():
         return OTHER
-    return DONE if predictions_file(folder, "test").exists() else BEGUN
+    return DONE if RunFolder(folder).finished else BEGUN
 
 
 def finished(

@@ -1,4 +1,4 @@
-"""The table of a sweep: what its finished runs say, beside the paper's figures."""
+"""The table of a sweep: figures of its finished runs beside the paper's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -8,7 +8,7 @@ from typing import Any
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.files import whole_file, write_json
 from input_pipeline.stages import STAGES
-from sacd_jax.report import classification, comparison, statistics, tables
+from sacd_jax.report import classification, statistics, tables, wording
 from sacd_jax.report.paper_results import (
     FIGURE_5,
     TABLE_2,
@@ -43,12 +43,12 @@ def write(
     """Writes the table of the runs that are finished, as Markdown and JSON.
 
     Args:
-        sweep: its rows stand in the table, also those without a finished run.
-        runs_folder: where the runs lie. Of a row, every seed there counts; runs with other
-            settings or on other data do not.
+        sweep: all its rows stand in the table, those without a finished run included.
+        runs_folder: folder of the runs. Every seed found there counts; runs with other settings or
+            on other data do not.
         dataset: the built data set.
         folder: where the two files go, named after the sweep.
-        resamples: bootstrap samples of the judgement.
+        resamples: bootstrap samples.
 
     Returns:
         the path of the Markdown.
@@ -110,12 +110,12 @@ def _about_data(info: DatasetInfo, runs: Sequence[Run]) -> list[str]:
     if runs:
         predictions = runs[0].predictions
         subjects, scored = len(set(predictions.subject_id)), int((predictions.stage >= 0).sum())
-        said.append(f"{comparison.counted(subjects, 'test subject')}, {scored} scored test clips")
+        said.append(f"{wording.counted(subjects, 'test subject')}, {scored} scored test clips")
     said.append(f"split {info.split_mode}")
     sentences = ["; ".join(said) + "."]
     if info.classes == STAGES:
         sentences.append("The paper: 105 subjects of S3VE, 31,551 test clips.")
-        sentences += comparison.cautions(asdict(info))
+        sentences += wording.cautions(asdict(info))
     return sentences
 
 

@@ -25,7 +25,7 @@ def _crop(
 
 
 def random_crop(rng: PRNGKeyArray, video: Video, size: tuple[int, ...]) -> Video:
-    """Cuts (height, width) at a random place, the same for all frames of a clip."""
+    """Crops to (height, width) at a random place, the same for all frames of a clip."""
     top_rng, left_rng = jax.random.split(rng)
     batch, _, height, width, _ = video.shape
     tops = jax.random.randint(top_rng, (batch,), 0, height - size[0] + 1)
@@ -34,7 +34,7 @@ def random_crop(rng: PRNGKeyArray, video: Video, size: tuple[int, ...]) -> Video
 
 
 def centre_crop(video: Video, size: tuple[int, ...]) -> Video:
-    """Cuts (height, width) from the middle."""
+    """Crops the centre, (height, width)."""
     top, left = (video.shape[2] - size[0]) // 2, (video.shape[3] - size[1]) // 2
     return video[:, :, top : top + size[0], left : left + size[1]]
 
@@ -54,8 +54,8 @@ def resampling(
 ) -> Float[Array, "batch {out} {size}"]:
     """Weights that resample pixels from `start` on, `length` of them, to `out` pixels.
 
-    Bilinear, and averaging where it shrinks, as Pillow's BILINEAR. `cut`: pixels outside the part
-    do not show at its border (it is cut out first); otherwise only the frame ends them.
+    Bilinear, averaging where it shrinks, as Pillow's BILINEAR. With `cut` the part is cropped
+    first: pixels outside it do not bleed into its border.
     """
     start, length = start[:, None, None], length[:, None, None]
     step = length / out
@@ -72,7 +72,7 @@ def resample(
     rows: Float[Array, "batch out_height height"],
     columns: Float[Array, "batch out_width width"],
 ) -> UInt8[Array, "batch frames out_height out_width channels"]:
-    """Applies the weights of `resampling` to both sides of every frame, rounded to pixels."""
+    """Resamples rows and columns of every frame by weights of `resampling`; rounds to uint8."""
     exact = {"precision": "highest", "preferred_element_type": jnp.float32}
     pixels = jnp.einsum("boh,bthwc->btowc", rows, video.astype(jnp.float32), **exact)
     pixels = jnp.einsum("bpw,btowc->btopc", columns, pixels, **exact)
@@ -92,8 +92,8 @@ def random_boxes(
 ) -> tuple[Int[Array, " batch"], ...]:
     """Top, left, height and width of a random part of each clip's frame.
 
-    As torchvision's RandomResizedCrop: an area and a logarithm of width to height are drawn up to
-    ten times; where none fits, it is the largest part in the middle whose ratio is allowed.
+    As torchvision's RandomResizedCrop: area and log aspect ratio are drawn up to ten times; if none
+    fits, the largest central part with an allowed ratio is taken.
     """
     area_rng, ratio_rng, top_rng, left_rng = jax.random.split(rng, 4)
     shape = (batch, _ATTEMPTS)
@@ -116,8 +116,7 @@ def random_boxes(
 
 
 def random_resized_crop(rng: PRNGKeyArray, video: Video, config: AugmentConfig) -> Video:
-    """A random part of the frame at the size of `config.crop`, the same for all frames of a
-    clip."""
+    """Crops a random part and resizes it to `config.crop`, the same for all frames of a clip."""
     batch, _, height, width, _ = video.shape
     boxes = random_boxes(rng, batch, height, width, config.scale, config.ratio)
     top, left, box_height, box_width = (value.astype(jnp.float32) for value in boxes)
@@ -127,7 +126,7 @@ def random_resized_crop(rng: PRNGKeyArray, video: Video, config: AugmentConfig) 
 
 
 def shrunk_centre(video: Video, size: tuple[int, ...]) -> Video:
-    """The frame with its shorter side at that of `size`, then the middle of it."""
+    """Resizes the frame until its shorter side is that of `size`, then crops the centre."""
     sides = video.shape[2:4]
     weights = []
     for side, out in zip(sides, size, strict=True):
@@ -141,7 +140,7 @@ def shrunk_centre(video: Video, size: tuple[int, ...]) -> Video:
 
 
 def augment(rng: PRNGKeyArray, batch: Batch, config: AugmentConfig) -> dict:
-    """A training batch: video cropped and mirrored at random; everything else as it was."""
+    """Augments a training batch: crops and mirrors the video at random; the rest is unchanged."""
     if "video" not in batch:
         return dict(batch)
     crop_rng, flip_rng = jax.random.split(rng)
@@ -154,7 +153,7 @@ def augment(rng: PRNGKeyArray, batch: Batch, config: AugmentConfig) -> dict:
 
 
 def centred(batch: Batch, config: AugmentConfig) -> dict:
-    """A batch to evaluate on: the middle of each frame at the trained size."""
+    """Prepares a batch for evaluation: the centre of each frame at the trained size."""
     if "video" not in batch or not config.crop:
         return dict(batch)
     centre = shrunk_centre if config.scale else centre_crop

@@ -1,4 +1,4 @@
-"""Weights of the classes in the cross-entropy, from how often each occurs in training."""
+"""Class weights of the cross-entropy, from the frequencies in the train split."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ _BETA = 0.9999
 def class_aware_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
     """AttnSleep's rule for the five stages (emadeldeen24/AttnSleep, utils/util.py).
 
-    Its importance of each stage was set by hand for Sleep-EDF.
+    Its authors set the importance of each stage by hand, for Sleep-EDF.
     """
     if len(counts) != len(_IMPORTANCE):
         raise UserError(
@@ -26,7 +26,7 @@ def class_aware_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray
 
 
 def inverse_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
-    """Inverse frequency, so scaled that the mean weight of a clip is 1."""
+    """Inverse frequency, scaled so that the mean weight of a clip is 1."""
     present = np.count_nonzero(counts)
     return counts.sum() / (present * np.maximum(counts, 1))
 

@@ -1,75 +1,125 @@
 """Learning stages from labels alone: teachers and the video-only baseline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
-import flax.linen as nn
 import jax
-import optax
+import numpy as np
+from jax.sharding import Mesh
 
-from sacd_jax.config import AugmentConfig
-from sacd_jax.models.encoder import Batch, forward
+from input_pipeline.source import ClipSource
+from sacd_jax import parallel
+from sacd_jax.config import RunConfig
+from sacd_jax.models.encoder import Batch, forward, has_state
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.tasks import train_state
 from sacd_jax.tasks.augment import augment
+from sacd_jax.tasks.task import Setup, Task
 from sacd_jax.tasks.terms import Terms, metrics_of, own_terms, weighted_sum
 from sacd_jax.tasks.train_state import TrainState, Tree
 
 
-@dataclass(frozen=True)
-class Classify:
-    """What a step of this task needs beside state and batch; nothing of it changes."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classify(Task):
+    """Cross-entropy on the stages, and the loss terms of the network's own recipe."""
 
-    student: nn.Module
-    optimizer: optax.GradientTransformation
-    augment: AugmentConfig
-    class_weights: tuple[float, ...] | None = None
+    @classmethod
+    def make(
+        cls,
+        run: RunConfig,
+        source: ClipSource,
+        mesh: Mesh,
+        total_steps: int,
+        siblings: Path,
+        teacher_outputs: Mapping[str, np.ndarray] | None = None,
+    ) -> Self:
+        """Makes the task of a run.
 
+        Args:
+            run: its config.
+            source: the train split.
+            mesh: where the state will live.
+            total_steps: length of the run.
+            siblings: folder of the experiment's runs.
+            teacher_outputs: a run of this task has no teacher: None.
 
-def init(
-    task: Classify, seed: int, student: dict[str, Tree], carry: Tree | None = None
-) -> TrainState:
-    """The state before the first step.
-
-    Args:
-        task: the task.
-        seed: of the run.
-        student: the network's variables.
-        carry: of a network over sequences, one row a sequence of the batch.
-    """
-    params = {"student": student["params"]}
-    batch_stats = student.get("batch_stats", {})
-    return train_state.create(seed, params, batch_stats, task.optimizer, carry=carry)
-
-
-def train_step(task: Classify, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
-    """One update by cross-entropy. Pure: (state, batch) -> (state, metrics)."""
-    augment_rng, dropout_rng = jax.random.split(state.rng())
-    batch = augment(augment_rng, batch, task.augment)
-    seen = {**batch, "carry": state.carry} if state.carry else batch
-    clips = clip_by_clip(batch)
-
-    def loss(params: dict[str, Tree]) -> tuple[jax.Array, tuple]:
-        variables = {"params": params["student"], "batch_stats": state.batch_stats}
-        output, batch_stats = forward(
-            task.student, variables, seen, train=True, dropout=dropout_rng
+        Raises:
+            UserError: settings that do not fit each other, the data or the devices.
+        """
+        setup = Setup.make(run, source, mesh, siblings, teacher_outputs)
+        student, weights = setup.make_student(), setup.class_weights()
+        transform = setup.optimizer(total_steps)
+        unit = "number of sequences" if has_state(student) else "batch_size"
+        parallel.check_batch_size(_rows(run), mesh, name=unit)
+        return cls(
+            student=student,
+            optimizer=transform,
+            augment=run.augment,
+            class_weights=weights,
+            setup=setup,
         )
-        terms = own_terms(output, clips)
-        terms["cross_entropy"] = cross_entropy(
-            output.logits, clips["stage"], clips["mask"], task.class_weights
-        )
-        total = weighted_sum(terms, dict.fromkeys(terms, 1.0))
-        return total, (terms, output, batch_stats)
 
-    (total, (terms, output, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
-        state.params
-    )
-    metrics = metrics_of(total, terms, output, clips, gradients)
-    carry = output.extras["carry"] if state.carry else state.carry
-    state = state.updated(task.optimizer, gradients, batch_stats, state.buffers, carry=carry)
-    return state, metrics
+    def init(self, seed: int) -> TrainState:
+        """The state before the first step, laid out on the mesh."""
+        setup = self._setup
+        example = setup.example(self.input_keys)
+        variables = setup.first_variables(self.student, example, seed)
+        carry = None
+        if has_state(self.student):
+            carry = self.student.initial_carry(_rows(setup.run))
+        state = self.first_state(seed, variables, carry)
+        return parallel.place(state, setup.mesh, by_rows=("carry",))
+
+    def first_state(
+        self, seed: int, student: dict[str, Tree], carry: Tree | None = None
+    ) -> TrainState:
+        """The state before the first step, from the network's variables.
+
+        Args:
+            seed: of the run.
+            student: `params` and `batch_stats`.
+            carry: of a network over sequences, one row a sequence of the batch.
+        """
+        params = {"student": student["params"]}
+        batch_stats = student.get("batch_stats", {})
+        return train_state.create(seed, params, batch_stats, self.optimizer, carry=carry)
+
+    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+        """One update by cross-entropy. Pure: (state, batch) -> (state, metrics)."""
+        augment_rng, dropout_rng = jax.random.split(state.rng())
+        batch = augment(augment_rng, batch, self.augment)
+        seen = {**batch, "carry": state.carry} if state.carry else batch
+        clips = clip_by_clip(batch)
+
+        def loss(params: dict[str, Tree]) -> tuple[jax.Array, tuple]:
+            variables = {"params": params["student"], "batch_stats": state.batch_stats}
+            output, batch_stats = forward(
+                self.student, variables, seen, train=True, dropout=dropout_rng
+            )
+            terms = own_terms(output, clips)
+            terms["cross_entropy"] = cross_entropy(
+                output.logits, clips["stage"], clips["mask"], self.class_weights
+            )
+            total = weighted_sum(terms, dict.fromkeys(terms, 1.0))
+            return total, (terms, output, batch_stats)
+
+        (total, (terms, output, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
+            state.params
+        )
+        metrics = metrics_of(total, terms, output, clips, gradients)
+        carry = output.extras["carry"] if state.carry else state.carry
+        state = state.updated(self.optimizer, gradients, batch_stats, state.buffers, carry=carry)
+        return state, metrics
+
+
+def _rows(run: RunConfig) -> int:
+    """What is dealt out to the devices: the sequences of a batch, or its clips."""
+    return run.batch_size // (run.group_size if run.batch_mode == "sequences" else 1)
 
 
 def clip_by_clip(batch: Batch) -> Batch:
-    """What is known of each clip, sequence by sequence where the batch has sequences."""
+    """What is known of each clip, in one row; batches of sequences [B, L] become [B * L]."""
     names = ("stage", "mask", "domain")
     return {name: batch[name].reshape(-1) for name in names if name in batch}

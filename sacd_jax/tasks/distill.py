@@ -1,68 +1,283 @@
 """Learning stages from labels and a teacher that sees another modality (Eq. 5).
 
-The teacher is frozen, or trains as well (the paper's experiments F and G): then it runs inside the
-loss, with a cross-entropy of its own, and has a momentum encoder as the student has.
+The paper trains both networks together. Here the teacher is trained first, by the task `classify`,
+and frozen; or it trains as well (the paper's experiments F and G): then it runs inside the loss,
+with a cross-entropy of its own, and has a momentum encoder as the student has.
 """
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
 
 import flax.linen as nn
 import jax
-import optax
+import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array
 
-from sacd_jax.config import AugmentConfig
-from sacd_jax.models.encoder import Batch, EncoderOutput, forward
+from input_pipeline.errors import UserError
+from input_pipeline.groups import steps_per_pass
+from input_pipeline.source import ClipSource
+from sacd_jax import models, objectives, parallel
+from sacd_jax.config import RunConfig
+from sacd_jax.models.encoder import (
+    Batch,
+    EncoderOutput,
+    EncoderSpec,
+    forward,
+    has_state,
+    output_spec,
+    spec_of,
+)
 from sacd_jax.objectives.losses import cross_entropy
-from sacd_jax.objectives.objective import Keys, Objective
-from sacd_jax.tasks import train_state
+from sacd_jax.objectives.objective import DataSpec, Keys, Objective
+from sacd_jax.runs import model_file
+from sacd_jax.runs.lending import lent_teacher
+from sacd_jax.tasks import optimizer, train_state
 from sacd_jax.tasks.augment import augment
+from sacd_jax.tasks.task import Setup, Task
 from sacd_jax.tasks.terms import Terms, metrics_of, own_terms, weighted_sum
 from sacd_jax.tasks.train_state import TrainState, Tree
 
 
-@dataclass(frozen=True)
-class Distill:
-    """What a step of this task needs beside state and batch; nothing of it changes."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Distill(Task):
+    """Cross-entropy on the stages, and the loss terms of a distillation method.
 
-    student: nn.Module
+    Attributes:
+        teacher: its network; None: its stored outputs come with the batch.
+        objective: the method.
+        key_encoder_decay: of the momentum encoders, where the method needs them.
+        teacher_trainable: the teacher trains as well.
+        lent: the teacher's variables at the start.
+    """
+
     teacher: nn.Module | None
-    """None: its stored outputs come with the batch."""
     objective: Objective
-    optimizer: optax.GradientTransformation
-    augment: AugmentConfig
     key_encoder_decay: float = 0.999
-    class_weights: tuple[float, ...] | None = None
     teacher_trainable: bool = False
+    lent: Mapping[str, Tree] = field(default_factory=dict)
 
+    @classmethod
+    def make(
+        cls,
+        run: RunConfig,
+        source: ClipSource,
+        mesh: Mesh,
+        total_steps: int,
+        siblings: Path,
+        teacher_outputs: Mapping[str, np.ndarray] | None = None,
+    ) -> Self:
+        """Makes the task of a run.
 
-def init(
-    task: Distill,
-    seed: int,
-    student: dict[str, Tree],
-    teacher: dict[str, Tree],
-    heads: Tree,
-    buffers: Tree,
-) -> TrainState:
-    """The state before the first step, from the networks' variables and the objective's own."""
-    params = {"student": student["params"], "objective": heads}
-    averaged: tuple[str, ...] = ("student",)
-    if task.teacher_trainable:
-        teacher = dict(teacher)
-        params["teacher"] = teacher.pop("params")
-        averaged = ("student", "teacher")
-    return train_state.create(
-        seed,
-        params,
-        student.get("batch_stats", {}),
-        task.optimizer,
-        teacher=teacher,
-        averaged=averaged if task.objective.needs_keys else (),
-        buffers=buffers,
-    )
+        Args:
+            run: its config.
+            source: the train split.
+            mesh: where the state will live.
+            total_steps: length of the run.
+            siblings: folder of the experiment's runs; the teacher may be named by its run.
+            teacher_outputs: the frozen teacher's outputs over the rows of the split, which the
+                batches will hold; None to run its network in every step.
+
+        Raises:
+            UserError: settings that do not fit each other, the data or the devices.
+        """
+        assert run.teacher is not None and run.objective is not None  # RunConfig has seen to it
+        setup = Setup.make(run, source, mesh, siblings, teacher_outputs)
+        student, weights = setup.make_student(), setup.class_weights()
+        transform = setup.optimizer(total_steps)
+        method = run.objective
+        objective = objectives.create(method.name, method.weights, **method.options)
+        parallel.check_batch_size(run.batch_size, mesh, getattr(objective, "group_size", 1))
+        teacher, lent = None, {}
+        if teacher_outputs is None:
+            stored = lent_teacher(run.teacher, siblings)
+            teacher = models.create(stored.encoder, stored.num_classes, **stored.options)
+            lent = stored.variables
+            if has_state(teacher):
+                raise UserError(
+                    f"teacher {stored.encoder} sees a night in its order, batches are mixed: "
+                    "expected teacher_cache True"
+                )
+            lags = len(run.sampling.lags_s)
+            if getattr(teacher, "lags", lags) != lags:
+                raise UserError(
+                    f"teacher {stored.encoder} was trained on {teacher.lags} frames a moment, "
+                    f"sampling.lags_s has {lags}: expected the same"
+                )
+        return cls(
+            student=student,
+            teacher=teacher,
+            objective=objective,
+            optimizer=optimizer.for_heads(transform, objective.optimizer(transform)),
+            augment=run.augment,
+            key_encoder_decay=run.key_encoder_decay,
+            class_weights=weights,
+            teacher_trainable=run.teacher_trainable,
+            lent=lent,
+            setup=setup,
+        )
+
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        """Keys of the clips that the step reads beside stage, index and mask."""
+        teachers = self.teacher.input_keys if self.teacher is not None else ()
+        return tuple(dict.fromkeys((*self.student.input_keys, *teachers)))
+
+    def init(self, seed: int) -> TrainState:
+        """The state before the first step, laid out on the mesh.
+
+        Raises:
+            UserError: the teacher's weights are not whole, or the method cannot work with these
+                networks and data.
+        """
+        setup = self._setup
+        example = setup.example(self.input_keys)
+        teacher_spec = self._teacher_spec(example)
+        variables = setup.first_variables(self.student, example, seed)
+        heads, buffers = self.objective.init(
+            jax.random.fold_in(jax.random.key(seed), 1),
+            output_spec(self.student, example),
+            teacher_spec,
+            _data_spec(setup),
+        )
+        state = self.first_state(seed, variables, self.lent, heads, buffers)
+        banks = tuple(f"buffers/{name}" for name in self.objective.row_sharded)
+        return parallel.place(state, setup.mesh, by_rows=banks)
+
+    def _teacher_spec(self, example: Batch) -> EncoderSpec:
+        """Sizes of the teacher's output; refuses one whose weights are not whole."""
+        if self.teacher is None:
+            return spec_of(from_stored(self.extra))
+        inputs = {key: example[key] for key in self.teacher.input_keys}
+        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+        whole = jax.eval_shape(partial(self.teacher.init, train=False), rngs, inputs)
+        model_file.refuse_missing(self.lent, whole)
+        return output_spec(self.teacher, example)
+
+    def first_state(
+        self,
+        seed: int,
+        student: Mapping[str, Tree],
+        teacher: Mapping[str, Tree],
+        heads: Tree,
+        buffers: Tree,
+    ) -> TrainState:
+        """The state before the first step, from the networks' variables and the objective's own."""
+        params = {"student": student["params"], "objective": heads}
+        averaged: tuple[str, ...] = ("student",)
+        rest = dict(teacher)
+        if self.teacher_trainable:
+            params["teacher"] = rest.pop("params")
+            averaged = ("student", "teacher")
+        return train_state.create(
+            seed,
+            params,
+            student.get("batch_stats", {}),
+            self.optimizer,
+            teacher=rest,
+            averaged=averaged if self.objective.needs_keys else (),
+            buffers=buffers,
+        )
+
+    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+        """One update of student, heads and banks (Eq. 5).
+
+        Pure: (state, batch) -> (state, metrics).
+        """
+        augment_rng, dropout_rng, objective_rng = jax.random.split(state.rng(), 3)
+        batch = augment(augment_rng, batch, self.augment)
+        frozen = self.frozen_teacher(state, batch)
+        keys = self.key_outputs(state, batch, frozen)
+
+        def loss(params: dict[str, Tree]) -> tuple[jax.Array, tuple]:
+            variables = {"params": params["student"], "batch_stats": state.batch_stats}
+            student, batch_stats = forward(
+                self.student, variables, batch, train=True, dropout=dropout_rng
+            )
+            teacher, teacher_state, teachers_own = frozen, state.teacher, {}
+            if teacher is None:
+                variables = {**state.teacher, "params": params["teacher"]}
+                teacher, teacher_state, teachers_own = self._trained_teacher(
+                    variables, batch, dropout_rng
+                )
+            distilled, buffers = self.objective.terms(
+                params["objective"],
+                state.buffers,
+                student,
+                teacher,
+                keys,
+                batch,
+                objective_rng,
+                state.step,
+            )
+            own = own_terms(student, batch) | teachers_own
+            own["cross_entropy"] = cross_entropy(
+                student.logits, batch["stage"], batch["mask"], self.class_weights
+            )
+            terms = distilled | own
+            weights = self.objective.weights | dict.fromkeys(own, 1.0)
+            total = weighted_sum(terms, {k: weight for k, weight in weights.items() if weight})
+            return total, (terms, student, batch_stats, teacher_state, buffers)
+
+        (total, aux), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        terms, student, batch_stats, teacher_state, buffers = aux
+        metrics = metrics_of(total, terms, student, batch, gradients)
+        state = state.updated(
+            self.optimizer,
+            gradients,
+            batch_stats,
+            buffers,
+            self.key_encoder_decay,
+            teacher=teacher_state,
+        )
+        return state, metrics
+
+    def frozen_teacher(self, state: TrainState, batch: Batch) -> EncoderOutput | None:
+        """A frozen teacher's output: stored with the batch, or computed from its input.
+
+        None for a teacher that trains.
+        """
+        if self.teacher_trainable:
+            return None
+        if self.teacher is None:
+            return from_stored(batch)
+        output, _ = forward(self.teacher, state.teacher, batch, train=False)
+        return jax.lax.stop_gradient(output)
+
+    def key_outputs(
+        self, state: TrainState, batch: Batch, teacher: EncoderOutput | None
+    ) -> Keys | None:
+        """The momentum encoders' outputs: averaged parameters, running statistics of the networks.
+
+        None for a method that needs no keys.
+        """
+        if not self.objective.needs_keys:
+            return None
+        variables = {"params": state.key_encoder["student"], "batch_stats": state.batch_stats}
+        student, _ = forward(self.student, variables, batch, train=False)
+        if teacher is None:
+            assert self.teacher is not None  # one that trains is there
+            variables = {**state.teacher, "params": state.key_encoder["teacher"]}
+            teacher, _ = forward(self.teacher, variables, batch, train=False)
+        return jax.lax.stop_gradient(Keys(student, teacher))
+
+    def _trained_teacher(
+        self, variables: Mapping[str, Tree], batch: Batch, rng: jax.Array
+    ) -> tuple[EncoderOutput, dict[str, Tree], Terms]:
+        """Output of a teacher that trains, its new statistics, its own loss terms (`teacher_…`)."""
+        assert self.teacher is not None
+        dropout = jax.random.fold_in(rng, 1)
+        output, batch_stats = forward(self.teacher, variables, batch, train=True, dropout=dropout)
+        own = own_terms(output, batch)
+        own["cross_entropy"] = cross_entropy(
+            output.logits, batch["stage"], batch["mask"], self.class_weights
+        )
+        kept = {"batch_stats": batch_stats} if batch_stats else {}
+        return output, kept, {f"teacher_{name}": term for name, term in own.items()}
 
 
 def as_stored(output: EncoderOutput) -> dict[str, Array]:
@@ -78,92 +293,10 @@ def from_stored(arrays: Mapping[str, Any]) -> EncoderOutput:
     return EncoderOutput(arrays["teacher_embedding"], arrays["teacher_logits"], stages)
 
 
-def frozen_teacher(task: Distill, state: TrainState, batch: Batch) -> EncoderOutput | None:
-    """A frozen teacher's output: stored with the batch, or computed from its input."""
-    if task.teacher_trainable:
-        return None
-    if task.teacher is None:
-        return from_stored(batch)
-    output, _ = forward(task.teacher, state.teacher, batch, train=False)
-    return jax.lax.stop_gradient(output)
-
-
-def key_outputs(
-    task: Distill, state: TrainState, batch: Batch, teacher: EncoderOutput | None
-) -> Keys | None:
-    """The momentum encoders' outputs: averaged weights, the running statistics of the others."""
-    if not task.objective.needs_keys:
-        return None
-    variables = {"params": state.key_encoder["student"], "batch_stats": state.batch_stats}
-    student, _ = forward(task.student, variables, batch, train=False)
-    if teacher is None:
-        assert task.teacher is not None  # one that trains is there
-        variables = {**state.teacher, "params": state.key_encoder["teacher"]}
-        teacher, _ = forward(task.teacher, variables, batch, train=False)
-    return jax.lax.stop_gradient(Keys(student, teacher))
-
-
-def train_step(task: Distill, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
-    """One update of student, heads and banks (Eq. 5). Pure: (state, batch) -> (state, metrics)."""
-    augment_rng, dropout_rng, objective_rng = jax.random.split(state.rng(), 3)
-    batch = augment(augment_rng, batch, task.augment)
-    frozen = frozen_teacher(task, state, batch)
-    keys = key_outputs(task, state, batch, frozen)
-
-    def loss(params: dict[str, Tree]) -> tuple[jax.Array, tuple]:
-        variables = {"params": params["student"], "batch_stats": state.batch_stats}
-        student, batch_stats = forward(
-            task.student, variables, batch, train=True, dropout=dropout_rng
-        )
-        teacher, teacher_state, teachers_own = frozen, state.teacher, {}
-        if teacher is None:
-            variables = {**state.teacher, "params": params["teacher"]}
-            teacher, teacher_state, teachers_own = _trained_teacher(
-                task, variables, batch, dropout_rng
-            )
-        distilled, buffers = task.objective.terms(
-            params["objective"],
-            state.buffers,
-            student,
-            teacher,
-            keys,
-            batch,
-            objective_rng,
-            state.step,
-        )
-        own = own_terms(student, batch) | teachers_own
-        own["cross_entropy"] = cross_entropy(
-            student.logits, batch["stage"], batch["mask"], task.class_weights
-        )
-        terms = distilled | own
-        weights = task.objective.weights | dict.fromkeys(own, 1.0)
-        total = weighted_sum(terms, {k: weight for k, weight in weights.items() if weight})
-        return total, (terms, student, batch_stats, teacher_state, buffers)
-
-    (total, aux), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-    terms, student, batch_stats, teacher_state, buffers = aux
-    metrics = metrics_of(total, terms, student, batch, gradients)
-    state = state.updated(
-        task.optimizer,
-        gradients,
-        batch_stats,
-        buffers,
-        task.key_encoder_decay,
-        teacher=teacher_state,
+def _data_spec(setup: Setup) -> DataSpec:
+    """What the method may know of the train split."""
+    run, source = setup.run, setup.source
+    steps = steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size)
+    return DataSpec(
+        len(source), source.table.stage, setup.num_classes, run.batch_size, max(1, int(steps))
     )
-    return state, metrics
-
-
-def _trained_teacher(
-    task: Distill, variables: Mapping[str, Tree], batch: Batch, rng: jax.Array
-) -> tuple[EncoderOutput, dict[str, Tree], Terms]:
-    """Output of a teacher that trains, its new statistics, its own loss terms (`teacher_…`)."""
-    assert task.teacher is not None
-    dropout = jax.random.fold_in(rng, 1)
-    output, batch_stats = forward(task.teacher, variables, batch, train=True, dropout=dropout)
-    own = own_terms(output, batch)
-    own["cross_entropy"] = cross_entropy(
-        output.logits, batch["stage"], batch["mask"], task.class_weights
-    )
-    kept = {"batch_stats": batch_stats} if batch_stats else {}
-    return output, kept, {f"teacher_{name}": term for name, term in own.items()}

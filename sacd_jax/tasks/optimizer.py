@@ -8,7 +8,6 @@ import optax
 
 from input_pipeline.errors import UserError
 from sacd_jax.config import OptimizerConfig
-from sacd_jax.objectives.objective import Objective
 
 
 def schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
@@ -87,11 +86,15 @@ def scale_parts(factors: Mapping[str, float]) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def for_objective(
-    base: optax.GradientTransformation, objective: Objective
+def for_heads(
+    base: optax.GradientTransformation, own: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    """The optimizer of student and heads; heads whose method brings its own (CCL) use that."""
-    own = objective.optimizer(base)
+    """Moves the heads of a method, `params["objective"]`, by an optimizer of their own (CCL).
+
+    Args:
+        base: moves the networks, and the heads as well where both are the same.
+        own: moves the heads.
+    """
     if own is base:
         return base
 

@@ -2,20 +2,15 @@
 
 from collections.abc import Mapping
 
-import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from sacd_jax.models.encoder import Batch, EncoderOutput
 from sacd_jax.objectives.losses import cross_entropy
+from sacd_jax.objectives.objective import participating
 
 Terms = dict[str, Float[Array, ""]]
-
-
-def valid_rows(batch: Batch) -> Float[Array, " batch"]:
-    """1 for rows that carry a known stage, 0 for padding and unknown stages."""
-    return (batch["mask"] & (batch["stage"] >= 0)).astype(jnp.float32)
 
 
 def own_terms(output: EncoderOutput, batch: Batch) -> Terms:
@@ -42,7 +37,7 @@ def metrics_of(
     loss: Float[Array, ""], terms: Terms, output: EncoderOutput, batch: Batch, gradients: object
 ) -> Terms:
     """Scalars of a step: the loss, its terms, the batch's accuracy and the gradient's norm."""
-    valid = valid_rows(batch)
+    valid = participating(batch).astype(jnp.float32)
     correct = (jnp.argmax(output.logits, -1) == batch["stage"]) * valid
     return {
         "loss": loss,
@@ -50,15 +45,3 @@ def metrics_of(
         "accuracy": correct.sum() / jnp.maximum(valid.sum(), 1),
         "gradient_norm": optax.tree.norm(gradients),
     }
-
-
-def predictions_of(output: EncoderOutput, batch: Batch) -> dict[str, Array]:
-    """What evaluation keeps of a batch: float32 logits and embedding, and whose they are."""
-    kept: dict[str, Array | Int[Array, " batch"]] = {
-        "logits": output.logits.astype(jnp.float32),
-        "embedding": output.embedding.astype(jnp.float32),
-        "stage": batch["stage"],
-        "index": batch["index"],
-        "mask": batch["mask"],
-    }
-    return jax.lax.stop_gradient(kept)

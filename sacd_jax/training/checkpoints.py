@@ -15,7 +15,7 @@ _FULL_DISK = ("no space left", "resource_exhausted", "enospc")
 
 
 class Checkpoints:
-    """The checkpoints of one run: saved asynchronously, restored to the shardings at hand.
+    """The checkpoints of one run: saved asynchronously, restored to the devices at hand.
 
     The data position is the step itself, so nothing of the input pipeline is stored.
     """
@@ -23,9 +23,9 @@ class Checkpoints:
     def __init__(self, folder: Path, facts: dict[str, Any], keep: int = 2):
         """
         Args:
-            folder: made when it is not there.
-            facts: JSON values a resumed run must share (data fingerprint, say).
-            keep: how many of the newest checkpoints stay.
+            folder: created if missing.
+            facts: JSON values that a resumed run must share, such as the fingerprint of the data.
+            keep: how many of the newest checkpoints are kept.
         """
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
         self._facts, self._folder = facts, folder
@@ -39,7 +39,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: Any, step: int) -> None:
-        """Starts writing; it counts only once it is whole. Raises what the last one met."""
+        """Starts writing a checkpoint; raises what went wrong with the previous one."""
         # Asked first: a write that fails half-way buries its reason under the tracebacks of others.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if shutil.disk_usage(self._folder).free < needed:

@@ -84,7 +84,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 def same_run(one: Path, other: Path) -> None:
     """The same figures, weights and predictions but for the order in which floats are added."""
     clock = {"clips_per_second", "data_wait", "compile_seconds"}
-    lines = [log.read(run) for run in (one, other)]
+    lines = [log.read(run).lines for run in (one, other)]
     assert len(lines[0]) == len(lines[1]) == 10  # 8 steps, 2 validations
     for first, second in zip(*lines, strict=True):
         assert first.keys() == second.keys() and first["split"] == second["split"]
@@ -148,13 +148,13 @@ def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
         wait_for(workdir / "metrics.jsonl", started)
         started[1].send_signal(signal.SIGTERM)
         assert ends(started, 200) == [130, 130], (tmp_path / "logs" / "1.txt").read_text()
-    stopped = log.read(workdir)[-1]["step"]
+    stopped = log.read(workdir).lines[-1]["step"]
     assert not (workdir / "predictions_test.npz").exists()
     assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == stopped
 
     # One process goes on where two have stopped.
     finish(python(*command, env=environment(), stderr=subprocess.PIPE))
-    steps = [line["step"] for line in log.read(workdir) if line["split"] == "train"]
+    steps = [line["step"] for line in log.read(workdir).lines if line["split"] == "train"]
     assert steps == list(range(1, steps[-1] + 1)) and steps[-1] > stopped
 
 

@@ -11,8 +11,9 @@ import pytest
 import sklearn.metrics
 
 from input_pipeline.errors import UserError
-from sacd_jax.report import comparison
+from sacd_jax.report import comparison, comparison_files, comparison_tables
 from sacd_jax.report.comparison_page import comparison_page, typical_night
+from sacd_jax.runs.run_folder import ExperimentFolder
 from tests.report.conftest import DATASET_INFO, Night, predict, write_run
 
 
@@ -64,7 +65,7 @@ def test_chosen_differences_may_name_a_ceiling(runs, ceiling):
 
 
 def test_json_is_plain_and_complete(results: comparison.Results):
-    value = json.loads(json.dumps(comparison.as_json(results), allow_nan=False))
+    value = json.loads(json.dumps(comparison_files.as_json(results), allow_nan=False))
     assert value["simulated"] is True and "Simulated" in value["caution"][0]
     row = value["rows"]["video baseline"]
     assert np.array(row["confusion_by_subject"]).sum(0).tolist() == row["confusion"]
@@ -78,7 +79,7 @@ def test_json_is_plain_and_complete(results: comparison.Results):
 
 def test_printed_plainly_where_there_is_no_terminal(results: comparison.Results):
     stream = io.StringIO()
-    comparison.show(results, stream)
+    comparison_files.show(results, stream)
     text = stream.getvalue()
     assert "\x1b" not in text
     assert max(map(len, text.split("Percent")[0].splitlines())) <= 100
@@ -116,7 +117,7 @@ def _checked(page: str) -> _Checker:
 
 
 def test_the_written_files(results: comparison.Results, tmp_path: Path):
-    page_path = comparison.write(results, tmp_path)
+    page_path = comparison_files.write(results, ExperimentFolder(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "report.html",
         "results.json",
@@ -133,7 +134,7 @@ def test_the_written_files(results: comparison.Results, tmp_path: Path):
     table = (tmp_path / "table.md").read_text()
     assert table.count("\n| video with SACD |") == 1
     assert "Simulated nights" in table
-    comparison.write(results, tmp_path)  # again, over itself
+    comparison_files.write(results, ExperimentFolder(tmp_path))  # again, over itself
 
 
 def test_real_nights_have_no_banner_and_a_leak_is_named_everywhere(runs, tmp_path: Path):
@@ -142,8 +143,8 @@ def test_real_nights_have_no_banner_and_a_leak_is_named_everywhere(runs, tmp_pat
     page = comparison_page(found)
     assert "Simulated" not in page
     assert "paper_val" in page
-    assert "paper_val" in "".join(comparison.main_table(found).notes)
-    assert "paper_val" in comparison.as_json(found)["caution"][0]
+    assert "paper_val" in "".join(comparison_tables.main_table(found).notes)
+    assert "paper_val" in comparison_files.as_json(found)["caution"][0]
     assert "neither trained on" not in page
 
 
@@ -153,7 +154,7 @@ def test_names_are_free(runs, tmp_path: Path):
     page = comparison_page(found)
     assert "a|b &lt;i&gt;&amp;" in page and "<i>" not in page
     _checked(page)
-    comparison.write(found, tmp_path)
+    comparison_files.write(found, ExperimentFolder(tmp_path))
     assert "a\\|b" in (tmp_path / "table.md").read_text()
 
 
@@ -163,12 +164,12 @@ def test_one_subject_one_run_absent_stages_and_no_log(tmp_path: Path):
     (run / "metrics.jsonl").unlink()
     found = comparison.compare({"only": run}, {}, {"simulated": True}, resamples=50)
     assert found.differences == {}
-    value = comparison.as_json(found)["rows"]["only"]["figures"]
+    value = comparison_files.as_json(found)["rows"]["only"]["figures"]
     assert value["recall/REM"]["value"] is None and value["accuracy"]["low"] is None
     page = comparison_page(found)
     _checked(page)
     assert "Training" not in page
-    assert "no intervals" in "".join(comparison.main_table(found).notes)
+    assert "no intervals" in "".join(comparison_tables.main_table(found).notes)
 
 
 def test_subjects_without_ahi_and_without_scored_clips(tmp_path: Path):

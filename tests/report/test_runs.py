@@ -106,7 +106,8 @@ def test_a_log_that_was_cut_and_resumed(folder: Path):
         {"step": 2, "split": "train", "loss": 2.5},
         {"step": 2, "split": "validation", "accuracy": 0.4},
         {"step": 2, "split": "train", "loss": 2.0},  # done again after the resume
-        {"step": 3, "split": "train", "loss": None, "validation/accuracy": 0.5},
+        {"step": 3, "split": "train", "loss": None},
+        {"step": 3, "split": "validation", "accuracy": 0.5},
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "metrics.jsonl").write_text(text + '{"step": 4, "los')

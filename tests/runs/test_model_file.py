@@ -18,7 +18,7 @@ VARIABLES = {
     "params": {"head": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3)}},
     "batch_stats": {"norm": {"mean": np.zeros(3, np.float32)}},
 }
-MODEL = Model("mlp", 5, {"width": 3}, VARIABLES, {"crop": [40, 48]})
+MODEL = Model("mlp", 5, {"width": 3}, VARIABLES, 0.75)
 
 
 def test_round_trip(tmp_path):
@@ -26,7 +26,7 @@ def test_round_trip(tmp_path):
     for folder in (tmp_path, tmp_path / "model"):  # a run's folder lends its model too
         back = load(folder)
         assert (back.encoder, back.num_classes, back.options) == ("mlp", 5, {"width": 3})
-        assert back.inputs == {"crop": [40, 48]}
+        assert back.accuracy == 0.75
         kernel = back.variables["params"]["head"]["kernel"]
         assert np.array_equal(kernel, VARIABLES["params"]["head"]["kernel"])
 

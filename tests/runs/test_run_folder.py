@@ -1,13 +1,10 @@
-"""The folder of a run belongs to one run; a run stops at the end of a step."""
-
-import os
-import signal
+"""The folder of a run belongs to one run."""
 
 import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax.config import EncoderConfig, OptimizerConfig, RunConfig
-from sacd_jax.runs.run_folder import claim, read_config, stop_request
+from sacd_jax.runs.run_folder import RunFolder, claim, read_config, read_run
 
 RUN = RunConfig(task="classify", student=EncoderConfig("mlp"))
 
@@ -18,7 +15,9 @@ def test_claim_twice_and_refuse_another_run(tmp_path):
     claim(workdir, RUN, data)
     stored = read_config(workdir)
     assert stored["dataset"] == "../data" and stored["run"]["student"]["name"] == "mlp"
-    assert (workdir / "versions.json").is_file()
+    assert (workdir / "versions.json").is_file() and not RunFolder(workdir).finished
+    run, dataset = read_run(workdir)
+    assert run == RUN and dataset.resolve() == data.resolve()
     other = RunConfig(
         task="classify", student=EncoderConfig("mlp"), optimizer=OptimizerConfig(learning_rate=0.5)
     )
@@ -43,16 +42,6 @@ def test_folders_that_are_no_runs_are_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="is not JSON"):
         read_config(tmp_path)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_asks_second_interrupts(number, capsys):
-    before = signal.getsignal(number)
-    with stop_request() as stop:
-        assert not stop.requested
-        os.kill(os.getpid(), number)
-        assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before
-    assert "saving the state" in capsys.readouterr().err
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="expected an object with the keys dataset and run"):
+        read_config(tmp_path)

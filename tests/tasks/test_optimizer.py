@@ -8,7 +8,7 @@ import pytest
 from input_pipeline.errors import UserError
 from sacd_jax import objectives
 from sacd_jax.config import OptimizerConfig
-from sacd_jax.tasks.optimizer import for_objective, make, schedule
+from sacd_jax.tasks.optimizer import for_heads, make, schedule
 
 
 def run(config: OptimizerConfig, gradients: list[float], start: float = 1.0) -> list[float]:
@@ -105,7 +105,7 @@ def test_a_methods_own_optimizer_moves_its_heads_alone():
         "teacher": {"w": jnp.ones(2)},
         "objective": {"student_graph": {"w": jnp.ones(2)}, "projection": {"w": jnp.ones(2)}},
     }
-    optimizer = for_objective(base, objective)
+    optimizer = for_heads(base, objective.optimizer(base))
     gradients = jax.tree.map(lambda leaf: 3 * leaf, params)
     updates, state = optimizer.update(gradients, optimizer.init(params), params)
     updates, _ = optimizer.update(gradients, state, params)

@@ -11,7 +11,7 @@ from sacd_jax import models
 from sacd_jax.config import AugmentConfig
 from sacd_jax.models.encoder import EncoderOutput, forward
 from sacd_jax.objectives.losses import cross_entropy
-from sacd_jax.tasks import classify
+from sacd_jax.tasks.classify import Classify
 from sacd_jax.tasks.terms import own_terms
 
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
@@ -31,11 +31,11 @@ def sequence_batch(seed: int, is_first: bool):
 
 def test_a_sequence_step_carries_its_state_and_resets_it_at_a_night():
     network = models.create("deepsleepnet", hidden=8, bottleneck=4, dropout=0.0, sequence_dropout=0)
-    task = classify.Classify(network, optax.sgd(1e-3), AugmentConfig(flip=0.0))
+    task = Classify(student=network, optimizer=optax.sgd(1e-3), augment=AugmentConfig(flip=0.0))
     batch = sequence_batch(0, is_first=True)
     variables = jax.jit(partial(network.init, train=False))(KEYS, {"eeg": batch["eeg"][:, 0]})
-    state = classify.init(task, 0, variables, network.initial_carry(LANES))
-    step = jax.jit(partial(classify.train_step, task))
+    state = task.first_state(0, variables, network.initial_carry(LANES))
+    step = jax.jit(task.train_step)
     after, metrics = step(state, batch)
     # The step's state, loss and accuracy are those of the network over the whole sequence.
     seen = {**batch, "carry": state.carry}
@@ -69,7 +69,7 @@ def test_the_second_head_learns_the_subject():
 
 def test_modified_sen_trains_both_heads():
     network = models.create("sen", domains=3, filters=4, bottleneck=8, dropout=0.0)
-    task = classify.Classify(network, optax.adam(1e-3), AugmentConfig(flip=0.0))
+    task = Classify(student=network, optimizer=optax.adam(1e-3), augment=AugmentConfig(flip=0.0))
     rng = np.random.default_rng(0)
     batch = {
         "eeg": jnp.asarray(rng.normal(size=(6, SAMPLES)), jnp.float32),
@@ -79,8 +79,8 @@ def test_modified_sen_trains_both_heads():
         "mask": jnp.ones(6, bool),
     }
     variables = jax.jit(partial(network.init, train=False))(KEYS, {"eeg": batch["eeg"]})
-    state = classify.init(task, 0, variables)
-    step = jax.jit(partial(classify.train_step, task))
+    state = task.first_state(0, variables)
+    step = jax.jit(task.train_step)
     history = []
     for _ in range(12):
         state, metrics = step(state, batch)

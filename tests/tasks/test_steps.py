@@ -1,7 +1,6 @@
 """A step of each task: what moves, what stays, and that it is the same on 8 devices as on 1."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,8 @@ from sacd_jax import objectives
 from sacd_jax.config import AugmentConfig
 from sacd_jax.models.encoder import forward, output_spec
 from sacd_jax.objectives.objective import DataSpec
-from sacd_jax.tasks import classify, distill
+from sacd_jax.tasks.classify import Classify
+from sacd_jax.tasks.distill import Distill, as_stored
 from tests.tasks.tiny import TinyEeg, TinyVideo, as_arrays, make_batch
 
 AUGMENT = AugmentConfig(crop=(5, 7))
@@ -21,15 +21,24 @@ KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
 
 
 def classify_task(encoder=None):
-    return classify.Classify(encoder or TinyVideo(), optax.sgd(0.1), AugmentConfig(flip=0.5))
+    return Classify(
+        student=encoder or TinyVideo(), optimizer=optax.sgd(0.1), augment=AugmentConfig(flip=0.5)
+    )
 
 
-def distill_task(weights=None) -> distill.Distill:
+def distill_task(weights=None) -> Distill:
     objective = objectives.create("sacd", weights, group_size=4, bank_size=24, hardest=8)
-    return distill.Distill(TinyVideo(), TinyEeg(), objective, optax.sgd(0.05, 0.9), AUGMENT, 0.9)
+    return Distill(
+        student=TinyVideo(),
+        teacher=TinyEeg(),
+        objective=objective,
+        optimizer=optax.sgd(0.05, 0.9),
+        augment=AUGMENT,
+        key_encoder_decay=0.9,
+    )
 
 
-def distill_state(task: distill.Distill, batch):
+def distill_state(task: Distill, batch):
     small = {**batch, "video": batch["video"][:, :, :5, :7]}
     student = task.student.init(KEYS, small, train=False)
     teacher = task.teacher.init(KEYS, small, train=False)
@@ -37,21 +46,21 @@ def distill_state(task: distill.Distill, batch):
     heads, buffers = task.objective.init(
         jax.random.key(1), output_spec(task.student, small), output_spec(task.teacher, small), data
     )
-    return distill.init(task, 3, student, teacher, heads, buffers)
+    return task.first_state(3, student, teacher, heads, buffers)
 
 
 @pytest.fixture(scope="module")
 def sacd():
     """A task, a batch, a state and the compiled step: the graph networks take long to compile."""
     task, batch = distill_task(), as_arrays(make_batch(0))
-    step = jax.jit(lambda state, batch: distill.train_step(task, state, batch))
+    step = jax.jit(task.train_step)
     return task, batch, distill_state(task, batch), step
 
 
 def test_classify_learns_and_counts():
     task, batch = classify_task(), as_arrays(make_batch(0))
-    state = classify.init(task, 0, task.student.init(KEYS, batch, train=False))
-    step = jax.jit(lambda state, batch: classify.train_step(task, state, batch))
+    state = task.first_state(0, task.student.init(KEYS, batch, train=False))
+    step = jax.jit(task.train_step)
     losses = []
     for _ in range(40):
         state, metrics = step(state, batch)
@@ -63,13 +72,13 @@ def test_classify_learns_and_counts():
 def test_rows_without_a_stage_or_padding_change_nothing():
     task = classify_task(TinyEeg())
     batch = as_arrays(make_batch(0))
-    state = classify.init(task, 0, task.student.init(KEYS, batch, train=False))
+    state = task.first_state(0, task.student.init(KEYS, batch, train=False))
     spoiled = dict(batch)
     spoiled["stage"] = batch["stage"].at[3].set(-1)
     other = dict(spoiled)
     other["eeg"] = batch["eeg"].at[3].set(100.0)
     padded = {**batch, "mask": batch["mask"].at[3].set(False), "eeg": other["eeg"]}
-    results = [classify.train_step(task, state, b)[0].params for b in (spoiled, other, padded)]
+    results = [task.train_step(state, b)[0].params for b in (spoiled, other, padded)]
     for result in results[1:]:
         jax.tree.map(np.testing.assert_array_equal, results[0], result)
 
@@ -106,8 +115,8 @@ def test_key_encoder_is_the_moving_average(sacd):
         {"student": expected},
     )
     cropped = {**batch, "video": batch["video"][:, :, :5, :7]}
-    frozen = distill.frozen_teacher(task, state, cropped)
-    keys = distill.key_outputs(task, state, cropped, frozen)
+    frozen = task.frozen_teacher(state, cropped)
+    keys = task.key_outputs(state, cropped, frozen)
     variables = {"params": state.key_encoder["student"], "batch_stats": state.batch_stats}
     direct, _ = forward(
         task.student, variables, {"video": batch["video"][:, :, :5, :7]}, train=False
@@ -120,10 +129,10 @@ def test_stored_teacher_outputs_serve_as_well_as_the_network(sacd):
     task, batch, state, step = sacd
     output, _ = forward(task.teacher, state.teacher, batch, train=False)
     cached = {k: v for k, v in batch.items() if k != "eeg"}
-    cached |= distill.as_stored(output)
+    cached |= as_stored(output)
     without = dataclasses.replace(task, teacher=None)
     _, one = step(state, batch)
-    _, two = jax.jit(partial(distill.train_step, without))(state.replace(teacher={}), cached)
+    _, two = jax.jit(without.train_step)(state.replace(teacher={}), cached)
     for name in one:
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
 
@@ -136,10 +145,10 @@ def test_without_terms_distilling_is_cross_entropy_alone():
     batch["video"] = batch["video"][:, :, :5, :7]
     task = dataclasses.replace(distill_task(off), augment=still)
     state = distill_state(task, batch)
-    kd, metrics = distill.train_step(task, state, batch)
+    kd, metrics = task.train_step(state, batch)
     assert float(metrics["loss"]) == pytest.approx(float(metrics["cross_entropy"]))
-    plain = classify.Classify(task.student, task.optimizer, still)
-    ce, _ = classify.train_step(plain, classify.init(plain, 3, state.student()), batch)
+    plain = Classify(student=task.student, optimizer=task.optimizer, augment=still)
+    ce, _ = plain.train_step(plain.first_state(3, state.student()), batch)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
         ce.params["student"],
@@ -150,14 +159,13 @@ def test_without_terms_distilling_is_cross_entropy_alone():
 ON_DEVICES = """
 import sys, jax, numpy as np
 from sacd_jax import parallel
-from sacd_jax.tasks import distill
 from tests.tasks.test_steps import distill_task, distill_state
 from tests.tasks.tiny import make_batch, as_arrays
 mesh = parallel.make_mesh()
 task = distill_task()
 state = parallel.replicate(distill_state(task, as_arrays(make_batch(0))), mesh)
 put = parallel.to_device(mesh)
-step = jax.jit(lambda s, b: distill.train_step(task, s, b), donate_argnums=0)
+step = jax.jit(task.train_step, donate_argnums=0)
 for i in range(4):
     state, metrics = step(state, put(make_batch(i)))
 leaves = jax.tree.leaves((state.params, state.buffers, state.batch_stats, metrics))
@@ -185,7 +193,7 @@ def test_a_state_is_a_plain_tree_of_arrays():
     assert jnp.issubdtype(state.step.dtype, jnp.integer)
 
 
-def trained_teacher_task(method: str = "sacd") -> distill.Distill:
+def trained_teacher_task(method: str = "sacd") -> Distill:
     task = distill_task()
     if method != "sacd":
         task = dataclasses.replace(task, objective=objectives.create(method))
@@ -197,7 +205,7 @@ def test_a_teacher_that_trains_learns_by_its_own_labels_and_lends_averaged_keys(
     task, batch = trained_teacher_task(), as_arrays(make_batch(0))
     state = distill_state(task, batch)
     assert set(state.key_encoder) == {"student", "teacher"} and "params" not in state.teacher
-    step = jax.jit(partial(distill.train_step, task))
+    step = jax.jit(task.train_step)
     averaged, first = state.key_encoder["teacher"], None
     for _ in range(12):
         before = state
@@ -226,7 +234,7 @@ def test_composition_works_with_a_teacher_that_trains():
     task, batch = trained_teacher_task("ccl"), as_arrays(make_batch(0))
     state = distill_state(task, batch)
     assert state.key_encoder == {}
-    new, metrics = jax.jit(partial(distill.train_step, task))(state, batch)
+    new, metrics = jax.jit(task.train_step)(state, batch)
     moved = jax.tree.map(
         lambda a, b: bool((a != b).any()), state.params["teacher"], new.params["teacher"]
     )

@@ -13,10 +13,12 @@ from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
-from sacd_jax import parallel, train
+from sacd_jax import parallel
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.runs import log, model_file
-from sacd_jax.tasks.create import create
+from sacd_jax.runs.run_folder import RunFolder
+from sacd_jax.tasks import TASKS
+from sacd_jax.training import loop
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 from tests.objectives.two_layers import OPTIONS
 
@@ -51,7 +53,7 @@ def experiment(tmp_path_factory) -> tuple[Path, Path]:
         settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
         dataset = prepare(settings, folder / "data", jobs=1)
     for name, network in (("eeg", EEG), ("video", VIDEO)):
-        train.train(RunConfig("classify", network, **COMMON), folder / "runs" / name, dataset)
+        loop.train(RunConfig("classify", network, **COMMON), folder / "runs" / name, dataset)
     return dataset, folder / "runs"
 
 
@@ -70,13 +72,13 @@ def test_frozen_parts_stay_as_they_were_trained_alone(experiment):
     )
     frozen = OptimizerConfig(learning_rate=1e-5, factors={"first": 0.0, "second": 0.0})
     run = RunConfig("classify", fusion, **{**COMMON, "optimizer": frozen})
-    train.train(run, runs / "a", dataset)
+    loop.train(run, runs / "a", dataset)
     fused = variables(runs / "a")
     for part, name in (("first", "video"), ("second", "eeg")):
         for key, value in variables(runs / name).items():
             collection, _, rest = key.partition("/")
             np.testing.assert_array_equal(fused[f"{collection}/{part}/{rest}"], value)
-    losses = [line["loss"] for line in log.read(runs / "a") if line["split"] == "train"]
+    losses = [line["loss"] for line in log.read(runs / "a").lines if line["split"] == "train"]
     assert losses[-1] < losses[0]
 
 
@@ -87,8 +89,8 @@ def test_experiments_e_and_f_from_their_configs(experiment):
     frozen = RunConfig("distill", EEG, teacher, sacd, **COMMON)
     trained = replace(frozen, student=replace(EEG, pretrained="eeg"), teacher_trainable=True)
     for name, run in (("e", frozen), ("f", trained)):
-        train.train(run, runs / name, dataset)
-        lines = [line for line in log.read(runs / name) if line["split"] == "train"]
+        loop.train(run, runs / name, dataset)
+        lines = [line for line in log.read(runs / name).lines if line["split"] == "train"]
         assert ("teacher_cross_entropy" in lines[0]) == (name == "f")
         assert model_file.load(runs / name).variables["params"].keys() == (
             model_file.load(runs / "eeg").variables["params"].keys()
@@ -101,19 +103,19 @@ def test_deepsleepnet_in_two_stages_and_modified_sen(experiment):
     features = RunConfig(
         "classify", EncoderConfig("deepsleepnet_features", {"bottleneck": 4}), **COMMON
     )
-    train.train(replace(features, batch_mode="balanced", passes=1.0), runs / "features", dataset)
+    loop.train(replace(features, batch_mode="balanced", passes=1.0), runs / "features", dataset)
     still = OptimizerConfig(learning_rate=0.01, factors={"features": 0.0})
-    train.train(replace(SEQUENCES, optimizer=still), runs / "sequences", dataset)
+    loop.train(replace(SEQUENCES, optimizer=still), runs / "sequences", dataset)
     first, second = variables(runs / "features"), variables(runs / "sequences")
     taken = [key for key in second if key.startswith("params/features/")]
     assert len(taken) > 20
     for key in taken:
         np.testing.assert_array_equal(first[key], second[key])
     sen = EncoderConfig("sen", {"domains": "subjects", "filters": 4, "bottleneck": 4})
-    train.train(RunConfig("classify", sen, **COMMON), runs / "sen", dataset)
+    loop.train(RunConfig("classify", sen, **COMMON), runs / "sen", dataset)
     subjects = set(open_split(dataset, "train").table.subject_id.tolist())
     assert model_file.load(runs / "sen").options["domains"] == len(subjects)
-    assert {"domain", "penalty"} <= log.read(runs / "sen")[0].keys()
+    assert {"domain", "penalty"} <= log.read(runs / "sen").lines[0].keys()
 
 
 def test_banks_are_dealt_out_and_states_of_sequences_too(experiment):
@@ -121,12 +123,12 @@ def test_banks_are_dealt_out_and_states_of_sequences_too(experiment):
     source, mesh = open_split(dataset, "train"), parallel.make_mesh()
     crd = ObjectiveConfig("crd", {"negatives": 8, "dim": 4, "bank_sharding": "rows"})
     run = RunConfig("distill", VIDEO, replace(EEG, pretrained="eeg"), crd, **COMMON)
-    state = create(run, source, mesh, 4, runs).init(0)
+    state = TASKS[run.task].make(run, source, mesh, 4, runs).init(0)
     rows = parallel.sharded(mesh)
     for name, buffer in state.buffers.items():
         assert buffer.sharding == (rows if name.endswith("bank") else parallel.replicated(mesh))
     fresh = replace(SEQUENCES, student=EncoderConfig("deepsleepnet", SMALL))
-    carry = create(fresh, source, mesh, 4, runs).init(0).carry
+    carry = TASKS[fresh.task].make(fresh, source, mesh, 4, runs).init(0).carry
     assert {leaf.shape for leaf in jax.tree.leaves(carry)} == {(4, 8)}
     assert all(leaf.sharding == rows for leaf in jax.tree.leaves(carry))
 
@@ -146,6 +148,32 @@ def stopped(step: int):
     yield Stop()
 
 
+def test_a_resumed_run_keeps_a_better_network_whose_line_of_the_log_is_lost(
+    experiment, monkeypatch, capsys
+):
+    dataset, runs = experiment
+    run, workdir = RunConfig("classify", EEG, **COMMON), runs / "resumed"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "stop_request", lambda: stopped(5))
+        loop.train(run, workdir, dataset)
+    said = capsys.readouterr().err
+    assert "train resumed: 1 x cpu, " in said
+    assert " parameters, float32, batch 16 (shuffled), steps 1 to 8" in said
+    folder = RunFolder(workdir)
+    best = replace(model_file.load(workdir), accuracy=1.5)  # no later one reaches it
+    model_file.save(folder.model, best)
+    lines = [
+        line if '"validation"' not in line else line[:20]
+        for line in folder.metrics.read_text().splitlines()
+    ]
+    folder.metrics.write_text("\n".join(lines) + "\n")
+    loop.train(run, workdir, dataset)
+    assert "1 line damaged, the others are kept" in capsys.readouterr().err
+    assert folder.finished and model_file.load(workdir).accuracy == 1.5
+    steps = [line["step"] for line in log.read(workdir).lines if line["split"] == "train"]
+    assert steps == list(range(1, 9))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", OPTIONS)
 def test_every_method_goes_on_bit_for_bit_after_a_stop(experiment, method, monkeypatch):
@@ -154,14 +182,16 @@ def test_every_method_goes_on_bit_for_bit_after_a_stop(experiment, method, monke
     objective = ObjectiveConfig(method, OPTIONS[method])
     run = RunConfig("distill", VIDEO, replace(EEG, pretrained="eeg"), objective, **COMMON)
     whole, parted = runs / f"{method}-whole", runs / f"{method}-parted"
-    train.train(run, whole, dataset)
+    loop.train(run, whole, dataset)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(train.run_folder, "stop_request", lambda: stopped(3))
-        train.train(run, parted, dataset)
-    assert log.read(parted)[-1]["step"] == 3 and not (parted / "predictions_test.npz").exists()
-    train.train(run, parted, dataset)
+        patch.setattr(loop, "stop_request", lambda: stopped(3))
+        loop.train(run, parted, dataset)
+    assert (
+        log.read(parted).lines[-1]["step"] == 3 and not (parted / "predictions_test.npz").exists()
+    )
+    loop.train(run, parted, dataset)
     last = [
-        {k: v for k, v in log.read(folder)[-1].items() if k not in CLOCK}
+        {k: v for k, v in log.read(folder).lines[-1].items() if k not in CLOCK}
         for folder in (whole, parted)
     ]
     assert last[0] == last[1] and last[0]["step"] > 3
@@ -190,4 +220,5 @@ def test_what_does_not_fit_is_refused_in_one_line(experiment, changes, words):
     dataset, runs = experiment
     source, mesh = open_split(dataset, "train"), parallel.make_mesh()
     with pytest.raises(UserError, match=words):
-        create(replace(SEQUENCES, **changes), source, mesh, 4, runs).init(0)
+        run = replace(SEQUENCES, **changes)
+        TASKS[run.task].make(run, source, mesh, 4, runs).init(0)

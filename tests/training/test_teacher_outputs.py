@@ -12,11 +12,13 @@ from safetensors.numpy import load_file
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
-from sacd_jax import cache_teacher, models, parallel, train
+from sacd_jax import cache_teacher, models, parallel
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.models.encoder import forward
 from sacd_jax.runs import log, model_file
-from sacd_jax.tasks.create import create
+from sacd_jax.tasks import TASKS
+from sacd_jax.training import teacher_outputs
+from sacd_jax.training.loop import train
 from tests.input_pipeline.fake_nights import fake_dataset
 
 COMMON = {
@@ -49,7 +51,7 @@ def experiment(tmp_path_factory) -> tuple[Path, Path]:
     """A built data set, and the folder of runs with a finished teacher."""
     folder = tmp_path_factory.mktemp("experiment")
     dataset = fake_dataset(folder)
-    train.train(TEACHER, folder / "runs" / "teacher", dataset)
+    train(TEACHER, folder / "runs" / "teacher", dataset)
     return dataset, folder / "runs"
 
 
@@ -66,8 +68,8 @@ def runs(experiment, tmp_path) -> tuple[Path, Path]:
 def test_training_with_the_cache_equals_training_without(runs, objective):
     dataset, folder = runs
     for name, cached in (("network", False), ("cache", True)):
-        train.train(distilling(objective, cached), folder / name, dataset)
-    network, cache = (log.read(folder / name) for name in ("network", "cache"))
+        train(distilling(objective, cached), folder / name, dataset)
+    network, cache = (log.read(folder / name).lines for name in ("network", "cache"))
     assert len(network) == len(cache) == 10  # 8 steps, 2 validations
     clock = {"split", "clips_per_second", "data_wait", "compile_seconds"}
     for one, other in zip(network, cache, strict=True):
@@ -85,8 +87,8 @@ def test_neither_the_network_nor_its_input_is_needed(runs):
     dataset, folder = runs
     source, mesh = open_split(dataset, "train"), parallel.make_mesh()
     run = distilling("ifd", True)
-    stored = cache_teacher.outputs(run, source, mesh, folder)
-    task = create(run, source, mesh, 10, folder, stored)
+    stored = teacher_outputs.outputs(run, source, mesh, folder)
+    task = TASKS[run.task].make(run, source, mesh, 10, folder, stored)
     assert task.input_keys == ("video",)
     assert jax.tree.leaves(task.init(0).teacher) == []
 
@@ -94,7 +96,7 @@ def test_neither_the_network_nor_its_input_is_needed(runs):
 def test_rows_are_what_the_network_says_of_them(runs):
     dataset, folder = runs
     source = open_split(dataset, "train")
-    stored = cache_teacher.outputs(distilling("ifd", True), source, parallel.make_mesh(), folder)
+    stored = teacher_outputs.outputs(distilling("ifd", True), source, parallel.make_mesh(), folder)
     assert set(stored) == {"teacher_embedding", "teacher_logits", "teacher_stage_0"}
     model = model_file.load(folder / "teacher")
     encoder = models.create(model.encoder, model.num_classes, **model.options)
@@ -108,18 +110,18 @@ def test_rows_are_what_the_network_says_of_them(runs):
 def test_a_cache_of_other_weights_or_other_data_is_refused(runs):
     dataset, folder = runs
     source, mesh, run = open_split(dataset, "train"), parallel.make_mesh(), distilling("ifd", True)
-    cache_teacher.outputs(run, source, mesh, folder)
+    teacher_outputs.outputs(run, source, mesh, folder)
     other = open_split(dataset, "validation")
     cache = folder / "teacher" / "teacher_cache"
     shutil.copytree(cache / "train", cache / "validation")
     with pytest.raises(UserError, match="made from other data .*compute it again"):
-        cache_teacher.outputs(run, other, mesh, folder)
+        teacher_outputs.outputs(run, other, mesh, folder)
 
     model = model_file.load(folder / "teacher")
     model.variables["params"]["classifier"]["bias"][0] += 1e-6
     model_file.save(folder / "teacher" / "model", model)
     with pytest.raises(UserError, match="made from other weights .*compute it again"):
-        cache_teacher.outputs(run, source, mesh, folder)
+        teacher_outputs.outputs(run, source, mesh, folder)
 
 
 def test_the_command_fills_keeps_and_replaces(runs, capsys):
@@ -155,7 +157,7 @@ def test_a_network_with_a_state_goes_through_each_night_in_order(experiment, tmp
     options = {"hidden": 4, "bottleneck": 6, "eeg_scale": 30.0}
     model = model_file.Model("deepsleepnet", 5, options, variables)
     run = replace(TEACHER, eval_batch_size=50)
-    cache_teacher.store(tmp_path / "cache", model, source, run, parallel.make_mesh())
+    teacher_outputs.store(tmp_path / "cache", model, source, run, parallel.make_mesh())
     found = np.load(tmp_path / "cache" / "teacher_logits.npy")
 
     apply = jax.jit(lambda batch: encoder.apply(variables, batch, train=False))
@@ -172,5 +174,5 @@ def test_a_teacher_that_reads_video_cannot_be_stored(experiment, tmp_path):
     source = open_split(dataset, "test")
     model = model_file.Model("mlp", 5, STUDENT.options, {})
     with pytest.raises(UserError, match="teacher mlp reads video, .* cannot be stored"):
-        cache_teacher.store(tmp_path / "c", model, source, TEACHER, parallel.make_mesh())
+        teacher_outputs.store(tmp_path / "c", model, source, TEACHER, parallel.make_mesh())
     assert list(tmp_path.iterdir()) == []

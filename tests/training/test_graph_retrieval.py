@@ -12,12 +12,15 @@ from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.datasets.dataset_files import ClipTable
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
-from sacd_jax import cache_teacher, graph_retrieval, train
+from sacd_jax import graph_retrieval as command
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
-from sacd_jax.graph_retrieval import draw, retrieval
 from sacd_jax.models.structure_graph import StructureGraph
 from sacd_jax.objectives.sacd import Sacd
 from sacd_jax.runs import run_folder
+from sacd_jax.runs.run_folder import RunFolder
+from sacd_jax.training import graph_retrieval
+from sacd_jax.training.graph_retrieval import draw, retrieval
+from sacd_jax.training.loop import train
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 
 GRAPH = {
@@ -93,6 +96,7 @@ def embedded(student: np.ndarray, teacher: np.ndarray) -> graph_retrieval.Embedd
     params = network.init(jax.random.key(0), np.zeros((1, 4, student.shape[-1])))["params"]
     logits = np.zeros((len(student), 5))
     return graph_retrieval.Embedded(
+        "shuffled",
         Sacd(group_size=4, graph=GRAPH),
         {"student_graph": params, "teacher_graph": params},
         1,
@@ -155,7 +159,7 @@ def runs(tmp_path_factory):
         settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
         dataset = prepare(settings, folder / "data", jobs=1)
     for name, run in {"teacher": TEACHER, **FINISHED}.items():
-        train.train(run, folder / "runs" / name, dataset)
+        train(run, folder / "runs" / name, dataset)
     for name, run in BEGUN.items():
         run_folder.claim(folder / "runs" / name, run, dataset)
     return folder / "runs"
@@ -164,14 +168,14 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize("name", ["sacd", "cached"])
 def test_command_measures_a_finished_run(runs, name, capsys):
     arguments = ["--workdir", str(runs / name), "--split", "train", "--groups", "3", "--draws=4"]
-    graph_retrieval.main([*arguments, "--json"])
+    command.main([*arguments, "--json"])
     facts = json.loads(capsys.readouterr().out)
     assert facts["chance"] == pytest.approx(1 / 3) and facts["group_size"] == 4
     for mode in graph_retrieval.MODES:
         for one in facts[mode].values():
             assert 0 <= one["video_to_eeg"] <= 1 and 1 <= one["mean_rank"] <= 3
         assert 0 < facts[mode]["graphs"]["distance_own"] < 4
-    graph_retrieval.main([*arguments, "--group_size=3"])
+    command.main([*arguments, "--group_size=3"])
     printed = capsys.readouterr().out
     assert "4 draws of 3 groups of 3 clips" in printed and "chance 0.333" in printed
     assert printed.count("graphs") == 2
@@ -180,7 +184,7 @@ def test_command_measures_a_finished_run(runs, name, capsys):
 def test_both_networks_are_those_of_the_last_step(runs):
     trained, frozen = (graph_retrieval.embed(runs / name, "train") for name in ("sacd", "cached"))
     assert trained.step == frozen.step == 4
-    folder = cache_teacher.cache_folder(runs / "teacher", "train")
+    folder = RunFolder(runs / "teacher").teacher_cache("train")
     lent = np.load(folder / "teacher_embedding.npy")
     np.testing.assert_allclose(frozen.teacher["embedding"], lent, rtol=1e-4, atol=1e-5)
     assert np.abs(trained.teacher["embedding"] - lent).max() > 1e-3
@@ -198,9 +202,9 @@ def test_both_networks_are_those_of_the_last_step(runs):
 )
 def test_other_runs_are_refused(runs, name, words):
     with pytest.raises(UserError, match=words):
-        graph_retrieval.main(["--workdir", str(runs / name)])
+        command.main(["--workdir", str(runs / name)])
 
 
 def test_a_single_candidate_is_refused(runs):
     with pytest.raises(UserError, match="--groups is 1, expected at least 2"):
-        graph_retrieval.main(["--workdir", str(runs / "sacd"), "--groups", "1"])
+        command.main(["--workdir", str(runs / "sacd"), "--groups", "1"])

@@ -1,0 +1,77 @@
+"""A comparison as it is shown and stored: on the terminal, as JSON, as Markdown, as a page."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from input_pipeline.files import whole_file, write_json
+from input_pipeline.stages import AHI_GROUPS, STAGES
+from sacd_jax.metrics import collapse, from_confusion, json_ready
+from sacd_jax.report import statistics, tables
+from sacd_jax.report.comparison import Results
+from sacd_jax.report.comparison_tables import difference_table, main_table
+from sacd_jax.runs.run_folder import ExperimentFolder
+
+
+def as_json(results: Results) -> dict[str, Any]:
+    """Everything in the results but the networks' raw outputs, as a value for JSON."""
+    value = {
+        "caution": results.caution,
+        "simulated": results.simulated,
+        "dataset": results.dataset_info,
+        "stages": STAGES,
+        "subjects": results.subjects,
+        "interval_level": statistics.LEVEL,
+        "rows": {
+            row.name: {
+                "kind": row.kind,
+                "explanation": row.explanation,
+                "figures": {name: asdict(found) for name, found in row.figures.items()},
+                "confusion": row.counts.sum(0),
+                "confusion_by_subject": row.counts,
+                "views": {
+                    view: from_confusion(collapse(row.counts.sum(0), view)) for view in (4, 3, 2)
+                },
+                "by_ahi_group": {
+                    label: from_confusion(counts.sum(0))
+                    for label, counts in statistics.by_group(
+                        row.counts, results.ahi_group, AHI_GROUPS
+                    ).items()
+                },
+            }
+            for row in results.rows
+        },
+        "differences": [
+            {
+                "run": run,
+                "reference": reference,
+                "figures": {
+                    name: asdict(found) | {"within_noise": found.within_noise}
+                    for name, found in judged.items()
+                },
+            }
+            for (run, reference), judged in results.differences.items()
+        ],
+        "unreadable_log_lines": {run.name: run.unreadable_lines for run in results.runs},
+    }
+    return json_ready(value)
+
+
+def show(results: Results, stream: TextIO | None = None) -> None:
+    """Prints the tables: drawn on a terminal, plain text elsewhere."""
+    tables.show(main_table(results), stream)
+    for pair in results.differences:
+        tables.show(difference_table(results, pair), stream)
+
+
+def write(results: Results, folder: ExperimentFolder) -> Path:
+    """Writes results.json, table.md and report.html; returns the page's path."""
+    from sacd_jax.report.comparison_page import comparison_page  # imports matplotlib: slow
+
+    write_json(folder.results, as_json(results))
+    parts = [main_table(results), *(difference_table(results, p) for p in results.differences)]
+    with whole_file(folder.table) as temporary:
+        temporary.write_text("\n".join(tables.markdown(part) for part in parts))
+    with whole_file(folder.page) as temporary:
+        temporary.write_text(comparison_page(results))
+    return folder.page

@@ -1,0 +1,72 @@
+"""The report of an experiment: its finished runs, compared on the test subjects."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from input_pipeline.datasets.dataset_files import read_info
+from input_pipeline.datasets.simulated_nights import nights_folder
+from input_pipeline.errors import UserError
+from input_pipeline.files import write_json
+from input_pipeline.stages import STAGES
+from sacd_jax.config import Experiment
+from sacd_jax.runs import run_folder
+from sacd_jax.runs.run_folder import ExperimentFolder
+
+
+def describe(experiment: Experiment, workdir: Path, dataset: Path) -> None:
+    """Writes what the report of an experiment is made from into its folder."""
+    nights = None
+    if experiment.dataset.simulated:
+        folder = nights_folder(experiment.dataset, dataset.parent)
+        nights = os.path.relpath(folder, workdir)
+    description = {
+        "dataset": os.path.relpath(dataset, workdir),
+        "nights": nights,
+        "runs": list(experiment.runs),
+    }
+    write_json(ExperimentFolder(workdir).description, description)
+
+
+def report(workdir: Path) -> Path:
+    """Compares the finished runs of an experiment.
+
+    Prints the tables and writes results.json, table.md and report.html. On simulated nights, the
+    simulator's ceiling stands among the rows.
+
+    Returns:
+        the path of the page; of the table, for data of other classes than sleep stages.
+
+    Raises:
+        UserError: no run has predictions on the test subjects yet.
+    """
+    from input_pipeline.simulation.ceiling import ceiling  # with SciPy and matplotlib: slow
+    from input_pipeline.source import open_split
+    from sacd_jax.report import classification, comparison, comparison_files
+
+    folder = ExperimentFolder(workdir)
+    facts = json.loads(folder.description.read_text())
+    runs = {name: workdir / name for name in facts["runs"] if folder.run(name).finished}
+    if not runs:
+        raise UserError(f"no run in {workdir} is finished: no predictions on the test subjects")
+    unfinished = [name for name in facts["runs"] if name not in runs]
+    if unfinished:
+        print(f"not finished here, so not in the report: {', '.join(unfinished)}")
+    dataset = workdir / facts["dataset"]
+    info = read_info(dataset)
+    if info.classes != STAGES:
+        return classification.write(runs, info.classes, info.split_mode, folder)
+    ceilings = {}
+    if facts["nights"]:
+        last, _ = run_folder.read_run(list(runs.values())[-1])
+        ceilings = ceiling(
+            workdir / facts["nights"],
+            open_split(dataset, "train").table,
+            open_split(dataset, "test").table,
+            moments=last.sampling.moments,
+            lags_s=last.sampling.lags_s,
+        )
+    results = comparison.compare(runs, ceilings, dataclasses.asdict(info))
+    comparison_files.show(results)
+    return comparison_files.write(results, folder)

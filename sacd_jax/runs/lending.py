@@ -1,0 +1,88 @@
+"""How runs lend each other their networks: a teacher, first weights, single submodules."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from input_pipeline.errors import UserError
+from sacd_jax.config import EncoderConfig
+from sacd_jax.models.encoder import Batch
+from sacd_jax.runs import model_file
+
+
+def lender(encoder: EncoderConfig, siblings: Path) -> Path:
+    """The folder that a network's weights come from.
+
+    Args:
+        encoder: its config, with `pretrained` set.
+        siblings: folder of the experiment's runs; `pretrained` may be the name of one of them.
+
+    Raises:
+        UserError: `pretrained` is not set.
+    """
+    if not encoder.pretrained:
+        raise UserError(
+            f"teacher {encoder.name}: pretrained is not set, expected a run or a folder"
+        )
+    return _run_or_folder(encoder.pretrained, siblings)
+
+
+def _run_or_folder(origin: str, siblings: Path) -> Path:
+    sibling = siblings / origin
+    return sibling if sibling.is_dir() else Path(origin)
+
+
+def lent_teacher(teacher: EncoderConfig, siblings: Path) -> model_file.Model:
+    """The teacher of a run, as it was stored.
+
+    Raises:
+        UserError: nothing is stored there, or another network than the config names.
+    """
+    lent = model_file.load(lender(teacher, siblings))
+    if lent.encoder != teacher.name:
+        raise UserError(
+            f"teacher.pretrained holds a {lent.encoder}, expected teacher.name {teacher.name}"
+        )
+    return lent
+
+
+def first_variables(
+    config: EncoderConfig, encoder: nn.Module, example: Batch, siblings: Path, seed: int
+) -> dict[str, Any]:
+    """Weights of a network before the first step: drawn from the seed, or stored ones that fit.
+
+    Args:
+        config: says which stored weights are loaded, of the whole network or of submodules.
+        encoder: the network that `config` names.
+        example: a batch to learn shapes from.
+        siblings: folder of the experiment's runs.
+        seed: of the run.
+
+    Returns:
+        `params` and, where the network has them, `batch_stats`.
+
+    Raises:
+        UserError: the stored network is missing, or does not fit.
+    """
+    inputs = {key: example[key] for key in encoder.input_keys}
+    rngs = {"params": jax.random.key(seed), "dropout": jax.random.key(seed)}
+    variables = jax.jit(partial(encoder.init, train=False))(rngs, inputs)
+    if config.pretrained:
+        stored = model_file.load(lender(config, siblings))
+        variables, fresh = model_file.fill(variables, stored.variables)
+        print(
+            f"{config.name}: weights loaded from {config.pretrained}; "
+            f"{', '.join(fresh) or 'none'} initialised anew"
+        )
+    for part, origin in config.parts.items():
+        if part not in variables["params"]:
+            raise UserError(
+                f"parts of {config.name}: there is no {part!r}, expected some of "
+                f"{', '.join(variables['params'])}"
+            )
+        stored = model_file.load(_run_or_folder(origin, siblings)).variables
+        variables = model_file.replace_part(variables, part, stored)
+    return variables

@@ -1,0 +1,90 @@
+"""What a network said of each clip of a split, as one file; nothing in it is pickled."""
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from input_pipeline.errors import UserError
+from input_pipeline.files import whole_file
+from input_pipeline.source import ClipSource
+
+_OF_THE_CLIP = ("night_id", "subject_id", "clip_index", "ahi")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions on a split, in the split's order."""
+
+    logits: Float[np.ndarray, "clips classes"]
+    index: Int[np.ndarray, " clips"]  # row in the split
+    stage: Int[np.ndarray, " clips"]  # the truth; -1 where nobody scored
+    night_id: Shaped[np.ndarray, " clips"]
+    subject_id: Shaped[np.ndarray, " clips"]
+    clip_index: Int[np.ndarray, " clips"]  # position in the night, in clips
+    ahi: Float[np.ndarray, " clips"]  # nan where not known
+
+    @property
+    def predicted(self) -> Int[np.ndarray, " clips"]:
+        """The stage with the highest score."""
+        return self.logits.argmax(-1)
+
+
+def write(path: Path, outputs: Mapping[str, np.ndarray], source: ClipSource) -> None:
+    """Stores a network's outputs on a split with whose clips they are, whole or not at all.
+
+    Args:
+        outputs: `logits`, `embedding`, `stage` and `index`, one row a clip.
+        source: the split.
+    """
+    clips = {name: getattr(source.table, name)[outputs["index"]] for name in _OF_THE_CLIP}
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **outputs, **clips)
+
+
+def read(name: str, path: Path) -> Predictions:
+    """Reads a file of predictions, sorted by row.
+
+    Args:
+        name: of the run, for error messages.
+        path: of the file.
+
+    Raises:
+        UserError: the file is missing, truncated or not what it should be; names run and file.
+    """
+    where = f"run {name!r}: {path.name}"
+    if not path.is_file():
+        raise UserError(f"{where} is missing; evaluate the run first (looked in {path.parent})")
+    fields = tuple(Predictions.__dataclass_fields__)
+    try:
+        # Opened here: NumPy would leave the file open when the archive is broken.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            absent = [field for field in fields if field not in file.files]
+            if absent:
+                raise UserError(f"{where} lacks {', '.join(absent)}")
+            values = {field: file[field] for field in fields}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{where} cannot be read ({error}); it is broken or truncated: evaluate the run again"
+        ) from error
+    logits = values["logits"]
+    clips = len(logits) if logits.ndim == 2 else -1
+    for field in fields[1:]:
+        if values[field].shape != (clips,):
+            raise UserError(
+                f"{where}: {field} has shape {values[field].shape}, logits {logits.shape}; "
+                "expected one row a clip in each"
+            )
+    if not clips:
+        raise UserError(f"{where} holds no clips")
+    bad = int((~np.isfinite(logits)).any(-1).sum())
+    if bad:
+        raise UserError(f"{where}: {bad} of {clips} clips have scores that are not finite")
+    if values["stage"].max() >= logits.shape[1] or len(np.unique(values["index"])) != clips:
+        raise UserError(f"{where}: a stage beyond the {logits.shape[1]} classes, or a row twice")
+    order = np.argsort(values["index"])
+    return Predictions(**{field: value[order] for field, value in values.items()})

@@ -1,0 +1,155 @@
+"""What both tasks share: the student, how it is updated, and what they have from their run."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from input_pipeline.errors import UserError
+from input_pipeline.loader import Loader
+from input_pipeline.source import ClipSource
+from sacd_jax import models
+from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig
+from sacd_jax.models.encoder import Batch, has_state
+from sacd_jax.models.lags import with_lags
+from sacd_jax.runs import lending
+from sacd_jax.runs.model_file import Model
+from sacd_jax.tasks import optimizer
+from sacd_jax.tasks.augment import centred
+from sacd_jax.tasks.class_weights import class_weights
+from sacd_jax.tasks.train_state import Tree
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a task has from its run to start with; the step does not need it.
+
+    Attributes:
+        student: config of the student, its options resolved.
+        num_classes: of the data.
+        extra: arrays over the rows of the split that the batches hold beside the clips' own.
+        source: the train split.
+        run: the run's config.
+        siblings: folder of the experiment's runs, which may lend their networks.
+        mesh: where the state lives.
+    """
+
+    student: EncoderConfig
+    num_classes: int
+    extra: Mapping[str, np.ndarray]
+    source: ClipSource
+    run: RunConfig
+    siblings: Path
+    mesh: Mesh
+
+    @classmethod
+    def make(
+        cls,
+        run: RunConfig,
+        source: ClipSource,
+        mesh: Mesh,
+        siblings: Path,
+        teacher_outputs: Mapping[str, np.ndarray] | None = None,
+    ) -> Self:
+        """Resolves what the student's config leaves to the data: its domains, frames a moment."""
+        student, extra = run.student, dict(teacher_outputs or {})
+        if student.options.get("domains") == "subjects":
+            subjects, subject = np.unique(source.table.subject_id, return_inverse=True)
+            options = {**student.options, "domains": len(subjects)}
+            student = dataclasses.replace(student, options=options)
+            extra["domain"] = subject.astype(np.int32)
+        options = with_lags(student.name, student.options, len(run.sampling.lags_s))
+        student = dataclasses.replace(student, options=options)
+        return cls(student, len(source.info.classes), extra, source, run, siblings, mesh)
+
+    def make_student(self) -> nn.Module:
+        """The student's network.
+
+        Raises:
+            UserError: the task or the batches are not for such a network.
+        """
+        run, config = self.run, self.student
+        student = models.create(config.name, self.num_classes, **config.options)
+        if has_state(student) and (run.task != "classify" or run.batch_mode != "sequences"):
+            raise UserError(
+                f"student {config.name} sees a night in its order: expected task 'classify' with "
+                f"batch_mode 'sequences', found {run.task!r} with {run.batch_mode!r}"
+            )
+        if run.batch_mode == "sequences" and not has_state(student):
+            raise UserError(
+                f"batch_mode 'sequences' is for a network with a state, such as deepsleepnet; "
+                f"{config.name} has none"
+            )
+        return student
+
+    def class_weights(self) -> tuple[float, ...] | None:
+        """Weights of the classes in the cross-entropy; None where all count alike."""
+        labels = self.source.table.stage
+        counts = np.bincount(labels[labels >= 0], minlength=self.num_classes)
+        return class_weights(self.run.class_weights, counts)
+
+    def optimizer(self, total_steps: int) -> optax.GradientTransformation:
+        """The optimizer of the networks over a run of so many steps."""
+        return optimizer.make(self.run.optimizer, total_steps)
+
+    def example(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """One training batch of one clip as the networks see it, to learn shapes from."""
+        batches = Loader(self.source, self.run.sampling, keys).train(batch_size=1, seed=0)
+        try:
+            return centred(next(batches), self.run.augment)
+        finally:
+            batches.close()
+
+    def first_variables(self, student: nn.Module, example: Batch, seed: int) -> dict[str, Tree]:
+        """The student's weights before the first step; see `runs.lending.first_variables`."""
+        return lending.first_variables(self.student, student, example, self.siblings, seed)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A task: everything that its step needs beside state and batch; nothing of it changes.
+
+    A task has three functions beside these fields: `make`, from a run; `init(seed)`, the state
+    before the first step, laid out on the mesh; `train_step(state, batch)`, pure and not jitted.
+
+    Attributes:
+        student: the network that learns.
+        optimizer: of all that trains.
+        augment: what is done to the clips inside the step.
+        class_weights: of the cross-entropy; None: all classes count alike.
+        setup: what it has from its run; None for a step alone, as benchmarks measure it.
+    """
+
+    student: nn.Module
+    optimizer: optax.GradientTransformation
+    augment: AugmentConfig
+    class_weights: tuple[float, ...] | None = None
+    setup: Setup | None = None
+
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        """Keys of the clips that the step reads beside stage, index and mask."""
+        return self.student.input_keys
+
+    @property
+    def extra(self) -> Mapping[str, np.ndarray]:
+        """Arrays over the rows of the split that the batches hold beside the clips' own."""
+        return self._setup.extra
+
+    @property
+    def _setup(self) -> Setup:
+        assert self.setup is not None, "this task was not made from a run"
+        return self.setup
+
+    def model(self, variables: Tree, accuracy: float | None = None) -> Model:
+        """The student with given weights, ready to be stored; see `runs.model_file.Model`."""
+        config = self._setup.student
+        host = jax.tree.map(np.asarray, dict(variables))
+        return Model(config.name, self._setup.num_classes, dict(config.options), host, accuracy)

@@ -1,0 +1,169 @@
+"""One training, from its settings to predictions on the test subjects; resumable at any step."""
+
+import contextlib
+import math
+import sys
+from pathlib import Path
+
+import jax
+
+from input_pipeline.groups import steps_per_pass
+from input_pipeline.loader import Loader
+from input_pipeline.progress import Progress
+from input_pipeline.source import open_split
+from sacd_jax import parallel
+from sacd_jax.config import RunConfig
+from sacd_jax.runs import model_file, run_folder
+from sacd_jax.runs.log import MetricsLog
+from sacd_jax.tasks import TASKS
+from sacd_jax.tasks.train_state import TrainState
+from sacd_jax.training import teacher_outputs
+from sacd_jax.training.checkpoints import Checkpoints
+from sacd_jax.training.evaluator import Evaluator, figures, store_predictions
+from sacd_jax.training.meters import Stopwatch, Window
+from sacd_jax.training.stopping import stop_request
+
+
+def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
+    """Trains one network to the end, from the start or from where an earlier call stopped.
+
+    Args:
+        run: what to train.
+        workdir: the run's folder. Earlier runs of the experiment, which may lend their network, are
+            its siblings.
+        dataset: a built data set.
+
+    Raises:
+        UserError: settings that do not fit the data or an earlier start, or a loss that is not
+            finite.
+        KeyboardInterrupt: interrupted; the state has been saved.
+    """
+    folder = run_folder.claim(workdir, run, dataset)
+    if folder.finished:
+        print(f"{workdir.name}: finished earlier, kept as it is", file=sys.stderr)
+        return
+
+    # Data
+    mesh = parallel.make_mesh()
+    source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
+    steps_a_pass = steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size)
+    total_steps = max(1, round(run.passes * steps_a_pass))
+    evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
+    checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
+
+    # Task, networks and state
+    siblings = workdir.parent
+    stored = teacher_outputs.outputs(run, source, mesh, siblings)
+    task = TASKS[run.task].make(run, source, mesh, total_steps, siblings, stored)
+    evaluate = Evaluator(task.student, run, mesh)
+    state = task.init(run.seed)
+    layout = jax.tree.map(lambda leaf: leaf.sharding, state)
+    train_step = jax.jit(task.train_step, donate_argnums=0, out_shardings=(layout, None))
+    checkpoints = Checkpoints(folder.checkpoints, {"data": source.fingerprint})
+    first_step = checkpoints.latest() or 0
+    if first_step:
+        state = checkpoints.restore(state)
+    _introduce(run, workdir.name, state, mesh, first_step, total_steps)
+
+    # Loop. Metrics are read one step late, so that the device never waits for the host.
+    log = MetricsLog(workdir, resume_step=first_step)
+    best = log.best("validation", "accuracy")
+    if first_step and folder.model.is_dir():  # its line of the log may be damaged
+        best = max(best, model_file.load(folder.model).accuracy or -math.inf)
+    watch, window = Stopwatch(), Window(workdir.name)
+    any_process, stopping = parallel.AnyProcess(mesh), False
+    loader = Loader(
+        source,
+        run.sampling,
+        task.input_keys,
+        task.extra,
+        jax.process_index(),
+        jax.process_count(),
+        parallel.to_device(mesh),
+    )
+    batches = loader.train(
+        run.batch_size,
+        run.seed,
+        start_step=first_step,
+        batch_mode=run.batch_mode,
+        group_size=run.group_size,
+    )
+    progress = Progress(
+        f"train {workdir.name}",
+        total=total_steps * run.batch_size,
+        unit="clip",
+        start=first_step * run.batch_size,
+    )
+    with (
+        contextlib.closing(batches),
+        contextlib.closing(log),
+        contextlib.closing(checkpoints),
+        stop_request() as stop,
+        progress,
+    ):
+        for step in range(first_step + 1, total_steps + 1):
+            with watch.waiting():
+                batch = next(batches)
+            with (
+                jax.profiler.StepTraceAnnotation("train", step_num=step),
+                jax.transfer_guard("disallow"),  # everything the step reads is on the devices
+                watch.compiling() if step == first_step + 1 else contextlib.nullcontext(),
+            ):
+                state, metrics = train_step(state, batch)
+            window.add(step, metrics)
+            watch.clips(run.batch_size)
+            progress.advance(run.batch_size, note=window.note)
+
+            # Processes are stopped at different moments, and must save the same step.
+            stopping = any_process.says(stop.requested)
+            last = step == total_steps or stopping
+            if step % run.log_every_steps == 0 or last:
+                log.write(
+                    "train", step, {"pass": step / steps_a_pass, **window.mean(), **watch.lap()}
+                )
+            if step % evaluate_every == 0 or step == total_steps:
+                with watch.pause():
+                    window.check()
+                    outputs = evaluate(state.student(), validation, run.sampling.validation_windows)
+                    measured = figures(outputs)
+                    log.write_figures("validation", step, measured, source.info.classes)
+                    if measured["accuracy"] > best or run.select == "last":
+                        best = measured["accuracy"]
+                        if jax.process_index() == 0:
+                            model_file.save(folder.model, task.model(state.student(), best))
+            if step % checkpoint_every == 0 or last:
+                with watch.pause():
+                    window.check()
+                    checkpoints.save(state, step)
+            if stopping:
+                break
+        checkpoints.wait()
+        any_process.says(stop.requested)
+    if stopping or any_process.says(stop.requested):
+        raise KeyboardInterrupt
+
+    # The selected network on the test subjects
+    parallel.wait_for_all("model")
+    selected = model_file.load(folder.model)
+    store_predictions(evaluate, selected, mesh, open_split(dataset, "test"), folder)
+
+
+def _introduce(
+    run: RunConfig,
+    name: str,
+    state: TrainState,
+    mesh: jax.sharding.Mesh,
+    first_step: int,
+    total_steps: int,
+) -> None:
+    """Says in one line on stderr what is trained on what, and for how long."""
+    if jax.process_index() != 0:
+        return
+    leaves = jax.tree.leaves(state.params)
+    parameters = sum(leaf.size for leaf in leaves)
+    precision = ", ".join(sorted({str(leaf.dtype) for leaf in leaves}))
+    batch = f"batch {run.batch_size} ({run.batch_mode})"
+    steps = f"steps {first_step + 1} to {total_steps}"
+    device = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    facts = (device, f"{parameters:,} parameters", precision, batch, steps)
+    print(f"train {name}: {', '.join(facts)}", file=sys.stderr, flush=True)
