@@ -12,6 +12,7 @@ before the header:
   `Sleep Stage`, `Position`, `Time [hh:mm:ss]`, `Event`, `Duration[s]`, `Location`, of which the
   events `SLEEP-S0` … `SLEEP-REM` are the scoring;
 - `epoch,stage` and `stage` alone, one row an epoch;
+- U-Time's `.ids` (perslev/U-Time): onset, duration and stage without a header;
 - a column `scorer`, or a column of stages for each scorer.
 """
 
@@ -91,7 +92,15 @@ def find_table(lines: list[str]) -> Table | None:
                 timed = table.role.keys() & {"onset", "epoch", "duration"}
                 if timed or (number == filled[0] and not table.role.keys() - {"stage", "scorer"}):
                     return table
-    return None
+    return _without_header(lines, filled[0]) if filled else None
+
+
+def _without_header(lines: list[str], first: int) -> Table | None:
+    """The table of a file whose first line is a row of seconds, seconds and a stage already."""
+    cells = [cell.strip() for cell in lines[first - 1][:200].split(",")]
+    if len(cells) != 3 or not all(map(_SECONDS.fullmatch, cells[:2])) or not find_word(cells[2]):
+        return None
+    return Table(first - 1, ",", 3, {"onset": 0, "duration": 1, "stage": 2}, {})
 
 
 def _header(line: str, number: int, delimiter: str) -> Table | None:

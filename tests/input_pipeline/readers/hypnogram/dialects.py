@@ -52,6 +52,11 @@ def csv_rows(labels: Labels) -> str:
     return "onset,duration,stage,remark\n" + "".join(rows)
 
 
+def ids(labels: Labels) -> str:
+    names = words(labels, "W", "N1", "N2", "N3", "REM", "UNKNOWN")
+    return "".join(f"{30 * a},{30 * n},{names[a]}\n" for a, n, _ in runs(labels))
+
+
 def csv_runs(labels: Labels) -> str:
     names = words(labels, "Wake", "NREM1", "NREM2", "NREM3", "REM", "Unscored")
     rows = [f"{30 * a};{30 * (a + n)};{names[a]}\n" for a, n, _ in runs(labels)]
@@ -179,8 +184,8 @@ DIALECTS = {
     **{
         write.__name__: Dialect(write)
         for write in (
-            *(csv_rows, csv_runs, quoted, clock_times, dated_times, half_days, remlogic, embla),
-            *(bids_events, bids_hypnogram, nsrr),
+            *(csv_rows, csv_runs, ids, quoted, clock_times, dated_times, half_days),
+            *(remlogic, embla, bids_events, bids_hypnogram, nsrr),
         )
     },
     "profusion": Dialect(profusion, timed=False),

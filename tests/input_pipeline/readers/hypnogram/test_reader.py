@@ -1,17 +1,14 @@
 """Hypnograms from annotations and text: counts of real nights; labels never move in time."""
 
-import itertools
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
-from input_pipeline.readers.hypnogram import Hypnogram, grid, read_hypnogram, word_stage
+from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
 
 from ...recordings import START, write_psg
 
@@ -104,28 +101,6 @@ def test_no_stages_and_stages_nobody_knows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "stage"),
-    [
-        ("Sleep stage W", 0),
-        ("Sleep_stage_1", 1),
-        ("SLEEP-S2", 2),
-        ("Sleep stage N3", 3),
-        ("Sleep stage 4", 3),
-        ("Sleep stage R", 4),
-        ("Sleep stage ?", -1),
-        ("Movement time", -1),
-        ("N2", 2),
-        ("rem", 4),
-        ("Stage N1@@EEG F4-A1", 1),
-        ("Sleep apnea", None),
-        ("4", None),
-    ],
-)
-def test_words_for_stages(text, stage):
-    assert word_stage(text) == stage
-
-
-@pytest.mark.parametrize(
     "text",
     [
         "onset,duration,stage\n0,30,W\n30,60,N2\n90,30,REM\n",
@@ -186,67 +161,3 @@ def test_what_is_wrong_is_said_in_one_line(read, text, scheme, message):
 def test_a_missing_hypnogram(psg):
     with pytest.raises(UserError, match="night n: the hypnogram cannot be read"):
         read_hypnogram(Night("n", "s", None, psg, Path("none.txt")))
-
-
-STAGES = st.integers(-1, 4)
-
-
-@given(stages=st.lists(STAGES, min_size=1, max_size=60), first=st.integers(-500, 5000))
-def test_runs_equal_single_events(stages, first):
-    """Events of one clip each, and the same scoring as runs of many clips, in any order."""
-    begin = first * 0.25
-    single = [(begin + 30 * k, 30.0, stage) for k, stage in enumerate(stages)]
-    edges = [0, *(k for k in range(1, len(stages)) if stages[k] != stages[k - 1]), len(stages)]
-    runs = [(begin + 30 * a, 30.0 * (b - a), stages[a]) for a, b in itertools.pairwise(edges)]
-    for events in (single, runs, runs[::-1]):
-        hypnogram = grid(events, name="n")
-        assert hypnogram.stage.tolist() == stages
-        np.testing.assert_allclose(hypnogram.onset_s, begin + 30 * np.arange(len(stages)))
-
-
-@given(
-    runs=st.lists(
-        st.tuples(STAGES, st.integers(1, 900), st.integers(0, 200)), min_size=1, max_size=25
-    )
-)
-def test_a_label_holds_through_its_whole_clip(runs):
-    """Runs and pauses of any length in tenths of a second: no clip has a label it does not hold."""
-    tenth, events = 0, []
-    line = []  # the stage in every tenth of a second; None where nobody scored
-    for stage, length, pause in runs:
-        events.append((tenth / 10, length / 10, stage))
-        line += [stage] * length + [None] * pause
-        tenth += length + pause
-    if sum(length + pause for _, length, pause in runs) - runs[-1][2] < 300:
-        with pytest.raises(UserError, match="at least 30 s"):
-            grid(events, name="n")
-        return
-    try:
-        hypnogram = grid(events, name="n")
-    except UserError as error:
-        stretches = "".join(" " if stage is None else "x" for stage in line).split()
-        assert "in one piece" in str(error) and max(map(len, stretches)) < 300
-        return
-    for onset, stage in zip(hypnogram.onset_s, hypnogram.stage, strict=True):
-        inside = set(line[round(onset * 10) : round(onset * 10) + 300])
-        assert stage == (inside.pop() if len(inside) == 1 and inside != {None} else -1)
-    assert (np.diff(hypnogram.onset_s) >= 30 - 1e-6).all()
-
-
-def test_scoring_that_resumes_off_the_grid_keeps_its_own():
-    hypnogram = grid([(0, 60, 0), (275.5, 30, 2), (305.5, 30, 4)], name="n")
-    assert hypnogram.onset_s.tolist() == [*range(0, 270, 30), 275.5, 305.5]
-    assert hypnogram.stage.tolist() == [0, 0, *[-1] * 7, 2, 4]
-
-
-def test_two_scorings_of_one_clip_that_differ_make_it_unknown():
-    hypnogram = grid([(0, 60, 0), (30, 60, 2), (90, 30, 4), (90, 30, 4)], name="n")
-    assert hypnogram.stage.tolist() == [0, -1, 2, 4] and hypnogram.mixed == 1
-
-
-def test_stages_without_durations_must_leave_nothing_open():
-    assert grid([(0, 0, 0), (30, 0, 2), (60, np.nan, 4)], name="n").stage.tolist() == [0, 2, 4]
-    with pytest.raises(UserError, match="open how long each lasts"):
-        grid([(0, 0, 0), (90, 0, 2)], name="n")
-    with pytest.raises(UserError, match="do not follow each other every 30 s"):
-        grid([(0, 0, 0), (42, 0, 2)], name="n")
