@@ -7,10 +7,11 @@ WORDS = (
     "1931-07-23",
     "23.07.1931",
     "23-JUL-1931",
-    "PIDX90817263",
-    "0049-7071-554433",
+    "Q7X1Z9K4W2",
+    "0049-7071-5544-33",
 )
-"""Planted in every file that is damaged; no output may show five characters of one in a row."""
+"""Planted in every file that is damaged; no output may show five characters of one in a row. No
+five are digits alone, which numbers of lines and bytes are as well."""
 
 _LENGTH = 5
 

@@ -1,7 +1,6 @@
 """Damaged inputs end in one line, in bounded time and memory, and show nobody's name."""
 
 import os
-import time
 
 import numpy as np
 import pytest
@@ -32,7 +31,8 @@ def _harm(what):
         if what == "note":
             return [f"born {WORDS[3]}"]
         if what == "wait":
-            time.sleep(60)
+            while True:
+                pass
         if what == "two lines":
             return ["one\ntwo"]
         if what == "library":
