@@ -26,7 +26,9 @@ _STAGE_END = re.compile(r"(?P<word>\S(?:.{0,40}\S)?)[\t ,;]+(?P<end>\d{1,9}(?:\.
 
 def split_lines(text: str) -> list[str]:
     """The lines of a text, stripped; what other characters break lines elsewhere does not count."""
-    return [line.strip() for line in re.split(r"\r*\n|\r", text)]
+    *ended, last = text.split("\n")
+    pieces = [*(piece.rstrip("\r") for piece in ended), last]
+    return [line.strip() for piece in pieces for line in piece.split("\r")]
 
 
 def read_lines(lines: list[str], source: Source) -> Scored:
