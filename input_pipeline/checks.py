@@ -41,6 +41,39 @@ def hypnogram_notes(hypnogram: Hypnogram) -> list[str]:
     return notes
 
 
+def video_notes(
+    start_source: str,
+    declared_s: float | None,
+    end_s: float | None,
+    frame_rate: float | None,
+    wanted_rate: float,
+) -> list[str]:
+    """What a user should know of the video itself, a line each.
+
+    Args:
+        start_source: where its start is known from (`sync.video_start`).
+        declared_s: the length that the file states.
+        end_s: when its last frame ends; None if it was not read to the end.
+        frame_rate: frames a second, on average.
+        wanted_rate: frames a second that clips are to hold.
+    """
+    notes = []
+    known = declared_s is not None and end_s is not None
+    if known and end_s < declared_s - CLIP_SECONDS:
+        notes.append(
+            f"the video promises {declared_s:.0f} s, but its last frame is at {end_s:.0f} s"
+        )
+    if frame_rate is not None and frame_rate < 0.95 * wanted_rate:
+        notes.append(f"{frame_rate:.3g} frames a second in the video, {wanted_rate:g} in a clip")
+    if start_source == "container":
+        notes.append(
+            "the start of the video is the container's creation time; check that it is local time"
+        )
+    elif start_source == "digits in the file name":
+        notes.append("the start of the video is read from digits in its file name; check it")
+    return notes
+
+
 def compare_times(
     name: str,
     onset_s: Float64[np.ndarray, " clips"],

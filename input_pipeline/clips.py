@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes
+from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes, video_notes
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.edf import Signal, read_signal, resample
@@ -149,6 +149,8 @@ class Clips(Iterator[dict[str, Any]]):
                     "clip_index": clip_index,
                 }
             self.notes += compare(video.end_s)
+            rates = video.frame_rate, settings.frame_rate
+            self.notes += video_notes(self.clock_source, video.declared_s, video.end_s, *rates)
         if not self.counts["kept"]:
             why = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
             raise UserError(

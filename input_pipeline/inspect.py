@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes
+from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes, video_notes
 from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
@@ -19,7 +19,6 @@ from input_pipeline.progress import Progress
 from input_pipeline.readers.edf import Signal, read_signal
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
 from input_pipeline.readers.sync import clock, open_night_video, video_start
-from input_pipeline.stages import CLIP_SECONDS
 
 T = TypeVar("T")
 
@@ -75,7 +74,9 @@ def inspect_night(night: Night, settings: ClipSettings, full: bool = False) -> F
         if not (hypnogram.stage >= 0).any():
             findings.errors.append(f"night {night.night_id}: no clip of a known stage")
     if video is not None:
-        _inspect_video(video, settings, findings)
+        rates = video.frame_rate, settings.frame_rate
+        for text in video_notes(video.start_source, video.declared_s, video.end_s, *rates):
+            findings.note(text)
     elif night.video is None:
         findings.note("no video; good for an EEG teacher alone")
     if full and night.video is not None and not findings.errors:
@@ -124,20 +125,6 @@ def _compare(
     )
     for text in notes:
         findings.note(text)
-
-
-def _inspect_video(video: _Video, settings: ClipSettings, findings: Findings) -> None:
-    declared, end, rate = video.declared_s, video.end_s, video.frame_rate
-    if declared is not None and end < declared - CLIP_SECONDS:
-        findings.note(f"the video promises {declared:.0f} s, but its last frame is at {end:.0f} s")
-    if rate is not None and rate < 0.95 * settings.frame_rate:
-        findings.note(f"{rate:.3g} frames a second in the video, {settings.frame_rate:g} in a clip")
-    if video.start_source == "container":
-        findings.note(
-            "the start of the video is the container's creation time; check that it is local time"
-        )
-    elif video.start_source == "digits in the file name":
-        findings.note("the start of the video is read from digits in its file name; check it")
 
 
 def _inspect_clips(night: Night, settings: ClipSettings, findings: Findings) -> None:

@@ -17,7 +17,8 @@ from input_pipeline.splits import Splits, SplitSettings
 NAMES = ("s3ve", "simulated", "ucf51")
 FRAME_STORAGES = ("files", "records")
 VERSION = "1.1.0"
-"""Of the stored form of clips; part of every fingerprint, so a change builds anew."""
+"""Of the stored form of clips and of what readers make of a file; part of every fingerprint, so a
+change builds anew."""
 
 
 @dataclass(frozen=True)
