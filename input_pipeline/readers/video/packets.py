@@ -123,6 +123,7 @@ class PacketClock:
         peeked = [packet for _, packet in zip(range(_PEEK), self._source, strict=False)]
         real = [packet for packet in peeked if packet.size]
         self.stamped = any(_stamp(packet) is not None for packet in real)
+        self._decoding_stamps = any(packet.dts is not None for packet in real)
         # AVI numbers packets in the order of decoding; what FFmpeg gives as moments of showing is a
         # guess that goes wrong with B-frames. A programme stream stamps some pictures only.
         self._numbered = container.format.name == "avi"
@@ -158,6 +159,12 @@ class PacketClock:
                     yield packet
                 continue
             moment = self._unwrapped(packet, stamp)
+            if packet.dts is None and self._decoding_stamps:
+                # Where reading begins, FFmpeg knows when a picture is shown and not yet when it is
+                # decoded: with B-frames of a slow camera that may be seconds ahead.
+                self._show(packet)
+                yield packet
+                continue
             if doubtful is not None:
                 earlier, doubted = doubtful
                 doubtful = None
@@ -203,6 +210,11 @@ class PacketClock:
         self._last = moment if self._last is None else max(moment, self._last)
         if self.by_decoding:
             packet.pts = packet.dts if packet.dts is not None else packet.pts
+        self._show(packet)
+        return packet
+
+    def _show(self, packet: "Packet") -> None:
+        """Counts the moment at which an accepted packet is shown."""
         if packet.pts is not None:
             shown, decoded = self.seconds(packet.pts), self.seconds(_stamp(packet) or 0)
             if abs(shown - decoded) > MAX_PAUSE_S:
@@ -211,7 +223,6 @@ class PacketClock:
             else:
                 near = shown if abs(shown - decoded) <= LEAP_S else decoded
                 self._latest = near if self._latest is None else max(near, self._latest)
-        return packet
 
     def _unwrapped(self, packet: "Packet", stamp: int) -> float:
         moment = stamp * self._unit

@@ -12,6 +12,8 @@ from ...recordings import numbers, steady, write_video
 RATE = 5
 GROUP = {"g": "40", "bf": "2"}
 """Groups of eight seconds, with pictures that are decoded out of order."""
+PYRAMID = {"x264-params": "bframes=4:b-adapt=0:b-pyramid=normal"}
+"""Pictures that are decoded up to five places early, at a slow camera seconds early."""
 
 
 def shown(path):
@@ -46,6 +48,10 @@ def first_stamp(path):
         ("a.mpg", "mpeg2video", 25, {"bf": "2", "b": "1M"}),
         ("b.mpg", "libx264", 5, {"bf": "0"}),  # several pictures a packet, one stamp
         ("h.mp4", "libx265", 5, {"x265-params": "log-level=none"}),
+        ("slow.mkv", "libx264", 1, PYRAMID),
+        ("slow.mp4", "libx264", 1, PYRAMID),
+        ("slow.ts", "libx264", 1, PYRAMID),
+        ("slow.flv", "libx264", 1, PYRAMID),
     ],
 )
 def test_each_picture_has_its_own_time(tmp_path, name, codec, rate, options):
