@@ -96,5 +96,6 @@ def test_some_damaged_inputs(target):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_twenty_thousand_damaged_inputs(capsys):
     assert main(["--fuzz", "20000"]) == 0, capsys.readouterr().out
