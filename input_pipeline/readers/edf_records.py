@@ -24,6 +24,8 @@ MAX_ANNOTATIONS = 1_000_000
 """Annotations in a file; a night has some thousands."""
 
 _CHUNK_BYTES = 1 << 22
+_LARGEST = 1e12
+"""Of the numbers of a range; float32 then holds the samples in any unit."""
 _JITTER_S = 0.02
 """Onsets of records that differ this much from their place are jitter of the recorder's clock."""
 
@@ -60,10 +62,11 @@ def read_samples(header: Header, position: int) -> Float32[np.ndarray, " n"]:
         raise UserError(
             f"night {header.name}: channel {position + 1} has an empty range in the EDF header"
         )
-    if not np.isfinite(digital_range + physical_range):
+    limits = (signal.physical_min, signal.physical_max, signal.digital_min, signal.digital_max)
+    if not (abs(digital_range) >= 1 and all(abs(limit) < _LARGEST for limit in limits)):  # nor NaN
         raise UserError(
             f"night {header.name}: the range of channel {position + 1} in the EDF header is not "
-            "four numbers"
+            "four numbers of a usual size"
         )
     gain = physical_range / digital_range
     offset = signal.physical_min - signal.digital_min * gain
@@ -74,8 +77,7 @@ def read_samples(header: Header, position: int) -> Float32[np.ndarray, " n"]:
         digital = _integers(records[:, first:last], header.bdf)
         physical = digital * gain
         physical += offset
-        with np.errstate(over="ignore"):
-            samples[done : done + len(physical)] = physical
+        samples[done : done + len(physical)] = physical
         done += len(physical)
     return samples
 

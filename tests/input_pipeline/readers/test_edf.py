@@ -306,9 +306,10 @@ def recordings(draw):
     duration = draw(st.sampled_from([0.1, 0.5, 1, 2, 30]))
     onsets = None
     if kind.endswith("D"):
-        gaps = draw(st.lists(st.sampled_from([0, 0, 7, 41]), min_size=records, max_size=records))
+        # Pauses of whole samples at any rate: those of some records.
+        steps = draw(st.lists(st.sampled_from([1, 1, 4, 42]), min_size=records, max_size=records))
         fraction = draw(st.sampled_from([0, 0.25, 0.9]))
-        onsets = np.arange(records) * duration + np.cumsum(gaps) - gaps[0] + fraction
+        onsets = (np.cumsum(steps) - steps[0]) * duration + fraction
     return Recording(channels, records, duration, kind, onsets), onsets
 
 

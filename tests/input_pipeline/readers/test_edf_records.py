@@ -168,6 +168,7 @@ def test_more_annotations_than_any_night_has(written):
     [
         ({"record_seconds": "1e-6"}, "more than 100000 samples a second"),
         ({"record_seconds": "1e9"}, "expected a few days"),
+        ({"channels": [Channel("C3", np.arange(1000), "V", ("-9e99", "9e99"))]}, "usual size"),
         ({"record_seconds": "nan"}, "not a number"),
         ({"record_seconds": "-1"}, "negative"),
         ({"onsets": [f"+{10**13 + k}" for k in range(10)], "kind": "EDF+D"}, "does not say when"),
