@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from input_pipeline.errors import UserError
 from input_pipeline.readers.edf import Signal
 from input_pipeline.readers.hypnogram import Hypnogram
-from input_pipeline.readers.sync import Clock, rate_note
+from input_pipeline.readers.sync import Clock
 from input_pipeline.stages import CLIP_SECONDS, STAGES
 
 DAY = 86400.0
@@ -143,8 +143,6 @@ def compare_times(
         )
 
     notes = list(video_notes)
-    if clock is not None and (note := rate_note(clock, video_s, psg_s)):
-        notes.append(note)
     if outside := int((~in_psg).sum()):
         blamed = "is it longer than the recording?"
         if clock is not None and (in_video & ~in_psg).sum() > outside / 2 and np.isfinite(end):

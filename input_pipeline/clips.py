@@ -13,7 +13,7 @@ from input_pipeline.night import Night
 from input_pipeline.readers.edf import Signal, read_signal, resample
 from input_pipeline.readers.filters import filtered
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
-from input_pipeline.readers.sync import Clock, open_night_video, video_start
+from input_pipeline.readers.sync import Clock, open_night_video, rate_note, video_start
 from input_pipeline.readers.sync import clock as night_clock
 from input_pipeline.readers.video import VideoReader, VideoRecording
 from input_pipeline.stages import CLIP_SECONDS
@@ -148,7 +148,10 @@ class Clips(Iterator[dict[str, Any]]):
                     "night_id": night.night_id,
                     "clip_index": clip_index,
                 }
-            self.notes += compare(video.end_s)
+            end_s = video.declared_s if video.end_s is None else video.end_s
+            self.notes += compare(end_s)
+            if video.one_clock and (note := rate_note(clock, end_s, signal.seconds)):
+                self.notes.append(note)
             rates = video.frame_rate, settings.frame_rate
             self.notes += video_notes(self.clock_source, video.declared_s, video.end_s, *rates)
         if not self.counts["kept"]:

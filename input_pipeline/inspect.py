@@ -18,7 +18,7 @@ from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
 from input_pipeline.readers.edf import Signal, read_signal
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
-from input_pipeline.readers.sync import clock, open_night_video, video_start
+from input_pipeline.readers.sync import clock, open_night_video, rate_note, video_start
 
 T = TypeVar("T")
 
@@ -93,6 +93,7 @@ class _Video:
     declared_s: float | None
     frame_rate: float | None
     end_s: float
+    one_clock: bool
     notes: list[str]
 
 
@@ -102,8 +103,15 @@ def _read_video(night: Night) -> _Video | None:
     with open_night_video(night) as video:
         _, source = video_start(night, video.creation_time)
         end = video.seek_end()
-        declared, rate = video.declared_s, video.frame_rate
-        return _Video(video.creation_time, source, declared, rate, end, video.notes)
+        return _Video(
+            video.creation_time,
+            source,
+            video.declared_s,
+            video.frame_rate,
+            end,
+            video.one_clock,
+            video.notes,
+        )
 
 
 def _compare(
@@ -114,15 +122,19 @@ def _compare(
     settings: ClipSettings,
     findings: Findings,
 ) -> None:
+    relation = None if video is None else clock(night, signal.start, video.creation_time)
     notes = compare_times(
         night.night_id,
         hypnogram.onset_s,
         signal.seconds,
-        None if video is None else clock(night, signal.start, video.creation_time),
+        relation,
         None if video is None else video.end_s,
         settings.max_uncovered,
         () if video is None else [f"video: {note}" for note in video.notes],
     )
+    if relation is not None and video is not None and video.one_clock:
+        note = rate_note(relation, video.end_s, signal.seconds)
+        notes += [note] if note else []
     for text in notes:
         findings.note(text)
 

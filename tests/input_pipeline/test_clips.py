@@ -160,7 +160,7 @@ def test_a_video_in_pieces_with_a_gap(night, tmp_path):
         assert numbers(clip["video"]) == [begin * FPS + 5 * k for k in range(60)]
     assert dict(made.counts) == {"kept": 7, "missing frames": 1}
     assert made.clock_source == "digits in the file name"
-    assert any("1 gaps between its files, 20 s" in note for note in made.notes)
+    assert any("gaps between its files: 1, 20 s" in note for note in made.notes)
 
 
 def test_what_lies_behind_a_restart_is_left_out_and_counted(night, tmp_path):
@@ -174,6 +174,7 @@ def test_what_lies_behind_a_restart_is_left_out_and_counted(night, tmp_path):
     for clip in made:
         assert numbers(clip["video"])[0] == clip["clip_index"] * 30 * FPS
     assert made.counts["kept"] == 6 and made.counts["behind a restart of the video"] == 1
+    assert not any("sync_drift_ppm" in note for note in made.notes)
     assert any("starts anew after 199.9 s" in note and "40 s behind" in note for note in made.notes)
 
 

@@ -66,7 +66,7 @@ class ClockReport:
                 "not stamp them, so that those behind a loss come too early"
             )
         if self.restart_s is not None:
-            times = "" if self.restarts == 1 else f", and {self.restarts - 1} more times"
+            times = "" if self.restarts == 1 else f" (and {self.restarts - 1} more times)"
             lines.append(
                 f"its clock starts anew after {self.restart_s:.1f} s{times}: the "
                 f"{self.behind_s:.0f} s behind cannot be placed in time and are left out; cut the "
@@ -75,8 +75,8 @@ class ClockReport:
         if self.pauses:
             paused = sum(seconds for _, seconds in self.pauses)
             lines.append(
-                f"its clock leaps forward {len(self.pauses)} times, by {paused:.0f} s in all, "
-                f"first at {self.pauses[0][0]:.1f} s; taken for pauses of the recorder"
+                f"its clock leaps forward by {paused:.0f} s in all, {len(self.pauses)} x, first at "
+                f"{self.pauses[0][0]:.1f} s; taken for pauses of the recorder"
             )
         if self.unstamped:
             lines.append(

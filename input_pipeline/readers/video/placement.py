@@ -108,7 +108,7 @@ def _notes(
         if found:
             seconds = sum(length for _, length in found)
             notes.append(
-                f"{len(found)} {words}, {seconds:.0f} s in all, first after {found[0][0]:.0f} s"
+                f"{words}: {len(found)}, {seconds:.0f} s in all, first after {found[0][0]:.0f} s"
             )
     if rate is not None:
         notes.append(

@@ -112,7 +112,9 @@ class VideoReader:
         if self._stream.duration is not None and self._stream.time_base is not None:
             end = (self._stream.start_time or 0) + self._stream.duration
             return float(end * self._stream.time_base) - self._start_s
-        return self._container.duration / 1e6 if self._container.duration else None
+        if not self._container.duration or self._start_s > LATE_S:
+            return None  # some writers count from 0, some from the start
+        return self._container.duration / 1e6
 
     @property
     def notes(self) -> list[str]:
@@ -125,6 +127,11 @@ class VideoReader:
                 "sound, or inside a group of pictures)"
             ]
         return late + self.clock.notes()
+
+    @property
+    def one_clock(self) -> bool:
+        """Whether one clock ran from the start of the video to its end, as far as it was read."""
+        return self.clock.restart_s is None
 
     @property
     def creation_time(self) -> datetime | None:
@@ -258,8 +265,7 @@ class VideoReader:
             return "outside video"
         if self.end_s is None or begin_s <= self.end_s:
             return "missing frames"
-        restarted = self.clock.restart_s is not None
-        return "behind a restart of the video" if restarted else "outside video"
+        return "outside video" if self.one_clock else "behind a restart of the video"
 
     def seek_end(self) -> float:
         """Time of the last frame that is really there and can be placed, found without decoding

@@ -138,6 +138,9 @@ class VideoRecording:
             single = [*single[:_MOST_NOTES], f"{more} more such lines on others of its files"]
         return [*self._placement.notes, *single]
 
+    one_clock = False
+    """The clock of the container starts anew with each file."""
+
     @property
     def end_s(self) -> float | None:
         """Time of the last frame, once the end has been reached."""

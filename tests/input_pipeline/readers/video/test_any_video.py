@@ -59,14 +59,16 @@ def test_any_valid_video_shows_the_picture_of_the_moment(
     path = write_kind(tmp_path, kind, stamps, sound_from=sound_from)
     start = stamps[0] if sound_from is None else min(stamps[0], sound_from)
     times = stamps - start
-    slack = 0.03 if sound_from is not None else 0.002  # frames of sound; clocks of a millisecond
+    # The sound's encoder begins 30 ms early; clocks of a millisecond.
+    slack = 0.035 if sound_from is not None else 0.002
     with VideoReader(path, name="n") as video:
         frames, present = video.read_frames(np.array(moments), 32, 64, tolerance_s=0.2)
     distance = np.abs(np.subtract.outer(moments, times))
     assert present[distance.min(1) < 0.2 - slack].all()
     assert not present[distance.min(1) > 0.2 + slack].any()
     shown = times[np.array(numbers(frames))[present]]
-    assert (np.abs(shown - np.array(moments)[present]) <= distance.min(1)[present] + slack).all()
+    off = np.abs(shown - np.array(moments)[present])
+    assert (off <= distance.min(1)[present] + 2 * slack).all()
 
 
 def damaged(data, rng):

@@ -147,7 +147,7 @@ def test_a_leap_of_the_clock_is_a_pause_and_said(tmp_path):
         np.testing.assert_allclose(pictures[:, 0], stamps, atol=2e-3)
         [(where, seconds)] = clock.pauses
         assert where == pytest.approx(30, abs=0.6) and seconds == pytest.approx(100, abs=0.6)
-        assert "leaps forward 1 times, by 100 s" in notes[0]
+        assert "leaps forward by 100 s in all, 1 x, first at" in notes[0]
 
 
 @pytest.mark.parametrize("stamp", [0, 2**32, 2**33 - 1])

@@ -42,7 +42,7 @@ def test_each_picture_at_its_own_time_and_gaps_stay_gaps(tmp_path, suffix):
     np.testing.assert_array_equal(present, ~gap)
     np.testing.assert_allclose(shown[present] / RATE, times[present], atol=0.05)
     assert {why[k] for k in np.flatnonzero(gap)[1:]} == {"between videos"}
-    assert video.notes == ["1 gaps between its files, 20 s in all, first after 90 s"]
+    assert video.notes == ["gaps between its files: 1, 20 s in all, first after 90 s"]
     assert video.seek_end() == pytest.approx(180, abs=0.01)
 
 
@@ -66,7 +66,7 @@ def test_overlaps_take_the_later_file(tmp_path):
         moments, pictures = zip(*every.pictures(32, 64), strict=True)
     np.testing.assert_allclose(moments, times, atol=0.001)
     np.testing.assert_array_equal(numbers(np.array(pictures)[..., None]), shown)
-    assert video.notes == ["2 overlaps of its files, 10 s in all, first after 65 s"]
+    assert video.notes == ["overlaps of its files: 2, 10 s in all, first after 65 s"]
 
 
 @pytest.mark.parametrize(
