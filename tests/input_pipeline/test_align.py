@@ -86,7 +86,11 @@ def test_ten_nights_with_large_offsets_and_drifts(tmp_path, monkeypatch):
     videos = [reading.read_video_side(night) for night in nights]
     offsets = np.random.default_rng(0).uniform(-120, 120, len(nights))
     everything = {"belt": 3, "EMG": 4, "EEG": 2}
-    for most, error_s in ((everything, 0.1), ({"belt": 3}, 0.1), ({"EEG": 2}, 0.5)):
+    for most, error_s, most_refused in (
+        (everything, 0.1, 0),
+        ({"belt": 3}, 0.1, 0),
+        ({"EEG": 2}, 0.5, 6),  # muscle noise in the EEG places few windows of an hour
+    ):
         monkeypatch.setattr(reading, "_MOST_CHANNELS", most)
         errors, refused, alarms = [], 0, 0
         for night, video, offset in zip(nights, videos, offsets, strict=True):
@@ -106,5 +110,5 @@ def test_ten_nights_with_large_offsets_and_drifts(tmp_path, monkeypatch):
                     errors.append(float(np.abs(away).max()))
         print(*most, "largest error of each night, s:", np.round(errors, 3), f"{refused} refused")
         assert max(errors) < error_s
-        assert refused <= 2
+        assert refused <= most_refused
         assert alarms == 0
