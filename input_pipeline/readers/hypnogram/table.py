@@ -154,6 +154,8 @@ def read_table(table: Table, lines: list[str], source: Source) -> Scored:
     words = [table.role[role] for role in ("stage", "value", "event") if role in table.role]
     columns = table.by_scorer or {"": words[0]}
     is_mixed = onsets is not None and not table.by_scorer and _stages_are_events(table)
+    if not is_mixed:
+        _check_no_other_stages(table, source)
     for scorer, members in groups.items():
         if is_mixed:
             assert onsets is not None
@@ -205,6 +207,19 @@ def _check_times_are_read(table: Table, source: Source) -> None:
             f"{source.name} line {table.line}: times, but no column named onset, start or "
             f"time{column}"
         )
+
+
+def _check_no_other_stages(table: Table, source: Source) -> None:
+    """Refuses a table that has full words for stages in a column of a name that is not known."""
+    read = {*table.role.values(), *table.by_scorer.values()}
+    for number, row in table.rows[:1000]:
+        for position, cell in enumerate(row):
+            word = find_word(cell) if cell and position not in read else None
+            if word is not None and word.full:
+                raise UserError(
+                    f"{source.name} line {number}: column {position + 1} holds stages as well, and "
+                    "its name is not known; take the wrong one away"
+                )
 
 
 def _times(table: Table, role: str, source: Source) -> list[float]:

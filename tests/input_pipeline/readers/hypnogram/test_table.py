@@ -46,6 +46,7 @@ def test_a_date_that_was_made_anonymous(read):
         ("onset,duration,stage\nn/a,30,W\n", "line 2: onset and duration must be seconds"),
         ("onset,duration,stage\n0,30,Erika\n", "line 2: 5 characters .letters. is no stage"),
         ("onset,duration,stage\n0,10,W\n20,10,W\n40,10,W\n", "no 30 s are scored in one piece"),
+        ("onset,duration,stage,x\n0,30,W,SLEEP-S2\n", "line 2: column 4 holds stages as well"),
         ("onset,stage\n0,W\n90,N1\n", "open how long each lasts"),
     ],
 )
