@@ -60,7 +60,7 @@ def _run_python(
     devices: int = 8,
     env: Mapping[str, str | None] | None = None,
     check: bool = True,
-    timeout: float = 240.0,
+    timeout: float = 1500.0,
     cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     is_module = re.fullmatch(r"\w+(\.\w+)+", code_or_module) is not None

@@ -34,7 +34,7 @@ def start(folder: Path, workdir: Path, *more: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    output, errors = process.communicate(timeout=280)
+    output, errors = process.communicate(timeout=1500)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     return output, errors

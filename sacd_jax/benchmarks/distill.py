@@ -1,6 +1,6 @@
 """The training step of each method of distillation against cross-entropy alone, on one student.
 
-All take turns in one run, on random clips: the student by cross-entropy, the same with the frozen
+All are timed interleaved, on random clips: the student by cross-entropy, the same with the frozen
 teacher run beside it, and every method; one that has an option `key_encoder` with each choice of
 it. With --cached the teacher's outputs come with the batch, as from a teacher cache.
 """
@@ -185,7 +185,7 @@ def variants(method: str) -> Iterator[tuple[str, Objective]]:
 
 @dataclass(frozen=True)
 class TeacherAlone(Objective):
-    """No term. What it logs is there because XLA drops a network whose output nothing reads."""
+    """No loss term; logs the teacher's output: XLA drops a network whose output nothing reads."""
 
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
 

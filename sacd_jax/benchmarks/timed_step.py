@@ -24,7 +24,7 @@ AUGMENT = AugmentConfig(flip=0.0)
 
 
 class TrainingStep:
-    """A task's step on one batch, time and again; its state is donated."""
+    """A task's step on one batch, run repeatedly; its state is donated."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class TrainingStep:
         self._state, self._batch = state, jax.device_put(dict(batch))
 
     def run(self) -> Measured:
-        """One step, waited for."""
+        """Runs one step and waits for its results."""
         wall, cpu = time.perf_counter(), time.process_time()
         self._state, metrics = self._step(self._state, self._batch)
         jax.block_until_ready((self._state, metrics))

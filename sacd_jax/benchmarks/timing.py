@@ -1,4 +1,4 @@
-"""Timing in turns: what is compared runs A B A B …, so that a busy minute meets all alike."""
+"""Interleaved timing: variants run A B A B …, so that load spikes affect all of them equally."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ class Measured:
 
 
 class Contestant(Protocol):
-    """Something that can be run again and again.
+    """Something that can be run repeatedly.
 
     Attributes:
         name: what the table calls it.
@@ -61,7 +61,7 @@ class Timed:
 
 
 def take_turns(contestants: Sequence[Contestant], rounds: int) -> list[Timed]:
-    """Runs every contestant once to warm up, then all in turns, `rounds` times."""
+    """Runs every contestant once to warm up, then all of them interleaved, `rounds` times."""
     total = len(contestants) * (rounds + 1)
     with Progress("benchmark", total=total, unit="run") as progress:
         timed = []
@@ -115,7 +115,7 @@ def as_json(timed: Sequence[Timed], clips: int) -> list[dict[str, Any]]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on; `load` is how many processes wanted to run, last minute."""
+    """The machine that was measured; `load` is the load average of the last minute."""
     return {
         "processor": _processor(),
         "cores": cores(),

@@ -1,4 +1,4 @@
-"""Runs on one test set side by side: what was tested, how well, and what differs beyond noise.
+"""Compares runs on one test set: figures with intervals, and differences beyond noise.
 
 Read from the folders of the runs alone; shown and stored by `comparison_files`.
 """
@@ -66,7 +66,7 @@ class Results:
 
     @property
     def caution(self) -> tuple[str, ...]:
-        """Sentences without which the figures must not be shown."""
+        """Sentences that must accompany the figures."""
         return wording.cautions(self.dataset_info)
 
 

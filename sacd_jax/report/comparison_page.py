@@ -43,7 +43,7 @@ _TERMS = (
 
 def comparison_page(results: Results) -> str:
     """One self-contained HTML document."""
-    title = "How well sleep stages are told from video"
+    title = "How well sleep stages are recognised in video"
     return html.page(title, _parts(results), results.caution)
 
 

@@ -119,7 +119,7 @@ def hypnogram(
     clip_seconds: float = CLIP_SECONDS,
     colours: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Stages over one night: the first row is the truth, below it what each run said.
+    """Stages over one night: the first row is the truth, below it the predictions of each run.
 
     REM is drawn thick, as sleep laboratories do; slots without a stage are gaps; under each
     prediction a red mark stands where it differs from the truth.

@@ -1,4 +1,4 @@
-"""What a figure is worth: intervals and tests over subjects.
+"""How sure a figure is: intervals and tests over subjects.
 
 Clips of one sleeper are alike, so the unit that is resampled and tested is the subject, never the
 clip. Everything works on confusion counts per subject, `[subjects, classes, classes]`.
@@ -164,7 +164,7 @@ def differences(
 
 
 def signed_rank_p(differences: Float[np.ndarray, " subjects"]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test; zeros are dropped, none left gives 1."""
+    """Two-sided p of Wilcoxon's signed-rank test without zero differences; 1 if all are zero."""
     moved = differences[differences != 0]
     if not moved.size:
         return 1.0

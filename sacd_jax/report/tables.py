@@ -19,12 +19,12 @@ from sacd_jax.report.paper_results import PaperResult
 from sacd_jax.report.statistics import Difference, Estimate
 
 BESIDE_100 = ("kappa", "mcc")
-"""Figures that are printed as they are, not in percent."""
+"""Figures that are not printed in percent."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A value and what qualifies it (an interval, the paper's figure)."""
+    """A value, and a detail beside it (an interval, the paper's figure)."""
 
     text: str
     detail: str = ""

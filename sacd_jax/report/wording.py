@@ -10,7 +10,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def cautions(dataset_info: Mapping[str, Any]) -> tuple[str, ...]:
-    """Sentences without which figures on such data must not be shown."""
+    """Sentences that must accompany figures on such data."""
     said = []
     if dataset_info.get("simulated", False):
         said.append(

@@ -1,4 +1,4 @@
-"""Which runs a sweep has: its rows, each with several seeds, and the teachers that they share."""
+"""The runs of a sweep: its rows, each with several seeds, and the teachers that they share."""
 
 import dataclasses
 import fnmatch
@@ -45,7 +45,7 @@ def _needs(sweep: SweepConfig, run: RunConfig) -> tuple[str, ...]:
 def row_runs(
     sweep: SweepConfig, seeds: Sequence[int], patterns: Sequence[str] = ()
 ) -> list[Planned]:
-    """The runs of the rows, seed by seed: a sweep that stops early has whole tables of few seeds.
+    """The runs of the rows, seed by seed: an interrupted sweep has whole tables of few seeds.
 
     Args:
         patterns: keys of the rows that are meant, shell wildcards allowed; all if empty.
@@ -95,7 +95,7 @@ def with_teachers(sweep: SweepConfig, runs: Sequence[Planned]) -> list[Planned]:
 
 
 def state(planned: Planned, runs_folder: Path, dataset: Path | None = None) -> str:
-    """How far a run is: `DONE`, `BEGUN`, `MISSING`, or `OTHER` where its folder holds another run.
+    """The state of a run: `DONE`, `BEGUN`, `MISSING`, or `OTHER` if its folder holds another run.
 
     Args:
         dataset: a run on other data is another run; not looked at if None.

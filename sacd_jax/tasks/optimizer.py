@@ -64,7 +64,7 @@ def make(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformat
 
 
 def scale_parts(factors: Mapping[str, float]) -> optax.GradientTransformation:
-    """Multiplies the updates of parts of `params["student"]`, by their names; others pass."""
+    """Multiplies the updates of named submodules of `params["student"]`; others pass unchanged."""
 
     def init(params: Mapping[str, Any]) -> optax.EmptyState:
         unknown = sorted(set(factors) - set(params["student"]))

@@ -88,7 +88,7 @@ def create(
     buffers: Tree | None = None,
     carry: Tree | None = None,
 ) -> TrainState:
-    """The state before the first step; `averaged` are the parameters with a key encoder."""
+    """The state before the first step; `averaged` names the networks that get a key encoder."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.int32),

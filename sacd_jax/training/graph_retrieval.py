@@ -40,7 +40,7 @@ Groups = Int[np.ndarray, "groups size"]
 
 @dataclass(frozen=True)
 class Embedded:
-    """A split as both networks of a run see it.
+    """A split, embedded by both networks of a run.
 
     Attributes:
         batch_mode: how the batches it was trained on were made up.
@@ -157,7 +157,7 @@ def stage_distance(embedded: Embedded) -> Callable[[Groups], Distances]:
 
 
 def retrieval(distance: Distances) -> dict[str, float]:
-    """How often, and at which rank, each group finds itself; the mean distances.
+    """How often and at which rank each group retrieves itself, and mean distances.
 
     Equal distances share the ranks they take, and the hit: graphs that are all alike find
     themselves once in as many tries as there are groups.

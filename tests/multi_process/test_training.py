@@ -77,7 +77,7 @@ def alone(toy, tmp_path) -> Path:
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=280)
+    _, errors = process.communicate(timeout=1500)
     assert process.returncode == 0, errors
 
 
@@ -119,7 +119,7 @@ def test_processes_train_as_one_and_the_first_alone_writes(toy, alone, tmp_path,
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1500,
     )
     assert result.returncode == 0, result.stderr[-4000:]
     assert result.stdout.count("report: ") == 1
