@@ -1,8 +1,11 @@
 """The folder of a run belongs to one run."""
 
+import json
+
 import pytest
 
 from input_pipeline.errors import UserError
+from input_pipeline.sampling import Sampling
 from sacd_jax.config import EncoderConfig, OptimizerConfig, RunConfig
 from sacd_jax.runs.run_folder import RunFolder, claim, read_config, read_run
 
@@ -26,6 +29,18 @@ def test_claim_twice_and_refuse_another_run(tmp_path):
         claim(workdir, other, data)
     with pytest.raises(UserError, match="holds a run with dataset = '../data'"):
         claim(workdir, RUN, tmp_path / "other")
+
+
+def test_a_run_of_an_earlier_version_is_still_the_same_run(tmp_path):
+    """It lacks what was added since, and says the frames a moment in the network's options, too."""
+    run = RunConfig("classify", EncoderConfig("r3d_18"), sampling=Sampling(lags_s=(0, 0.5)))
+    claim(tmp_path / "run", run, tmp_path / "data")
+    path = tmp_path / "run" / "config.json"
+    stored = json.loads(path.read_text())
+    stored["run"]["student"]["options"]["lags"] = 2
+    del stored["run"]["log_every_steps"]
+    path.write_text(json.dumps(stored))
+    claim(tmp_path / "run", run, tmp_path / "data")
 
 
 def test_claim_clears_what_a_killed_process_left(tmp_path):

@@ -222,3 +222,15 @@ def test_what_does_not_fit_is_refused_in_one_line(experiment, changes, words):
     with pytest.raises(UserError, match=words):
         run = replace(SEQUENCES, **changes)
         TASKS[run.task].make(run, source, mesh, 4, runs).init(0)
+
+
+def test_a_video_teacher_sees_as_many_frames_a_moment_as_the_run_samples(experiment, tmp_path):
+    dataset, _ = experiment
+    three = {"video_input": "differences", "lags": 3}
+    weights = {"params": {"w": np.zeros(1, np.float32)}}
+    model_file.save(tmp_path, model_file.Model("r2plus1d_small", 5, three, weights))
+    teacher = EncoderConfig("r2plus1d_small", pretrained=str(tmp_path))
+    run = RunConfig("distill", EEG, teacher, ObjectiveConfig("pkt"), **COMMON)
+    source, mesh = open_split(dataset, "train"), parallel.make_mesh()
+    with pytest.raises(UserError, match="trained on 3 frames a moment, sampling.lags_s has 1"):
+        TASKS[run.task].make(run, source, mesh, 4, tmp_path)
