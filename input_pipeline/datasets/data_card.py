@@ -142,6 +142,14 @@ def left_out(card: Mapping[str, Any]) -> str:
     return f"left out: {', '.join(reasons) or 'nothing'}"
 
 
+def summary(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The card without what is said of single nights and subjects: for pages that are shown."""
+    keys = ("splits", "ahi_groups", "clock_sources", "versions")
+    lost = card["left_out"]
+    left_out = {"nights": len(lost["nights"]), "clips": lost["clips"]}
+    return {key: card[key] for key in keys} | {"left_out": left_out}
+
+
 def notes(card: Mapping[str, Any]) -> list[str]:
     """Everything there is to say of single nights, a line each: left out, clips left out, notes."""
     said = [f"left out: {reason}" for reason in card["left_out"]["nights"].values()]

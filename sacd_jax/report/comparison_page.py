@@ -100,6 +100,8 @@ def _parts(results: Results) -> Iterator[str]:
     if (results.ahi_group >= 0).any():
         strata = html.table(comparison_tables.strata_table(results))
         yield html.details("By severity of apnoea", [strata])
+    if card := results.dataset_info.get("data_card"):
+        yield html.details("Data card", list(_data_card(card)))
     yield html.details("Terms", [html.definitions(_TERMS)])
     yield html.details("Data and versions", list(_provenance(results)))
 
@@ -248,10 +250,28 @@ def _training(results: Results, colours: dict[str, str]) -> Iterator[str]:
             )
 
 
+def _data_card(card: dict[str, Any]) -> Iterator[str]:
+    """What the data set holds, and what was left out of the nights."""
+    for title, key in (("split", "splits"), ("AHI group", "ahi_groups")):
+        counted = ("subjects", "nights", "clips")
+        rows = [
+            (name, *(found[each] for each in counted), *found["stages"].values())
+            for name, found in card[key].items()
+        ]
+        header = (title, *counted, *next(iter(card[key].values()))["stages"])
+        cells = tuple(tuple(tables.Cell(str(value)) for value in row) for row in rows)
+        yield html.table(tables.Table("", header, cells))
+    left_out = card["left_out"]
+    items = [("nights left out", str(left_out["nights"]))]
+    items += [(f"clips left out: {why}", str(count)) for why, count in left_out["clips"].items()]
+    yield html.definitions([*items, ("starts of videos from", _shown(card["clock_sources"]))])
+
+
 def _provenance(results: Results) -> Iterator[str]:
     shares = results.rows[0].counts.sum((0, 2))
     counts = ", ".join(f"{name} {count}" for name, count in zip(STAGES, shares, strict=True))
-    items = [(str(key), _shown(value)) for key, value in results.dataset_info.items()]
+    about = {key: value for key, value in results.dataset_info.items() if key != "data_card"}
+    items = [(str(key), _shown(value)) for key, value in about.items()]
     items.append(("scored test clips", counts))
     for run in results.runs:
         if run.versions:

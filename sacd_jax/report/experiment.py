@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from input_pipeline.datasets import data_card
 from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.datasets.simulated_nights import nights_folder
 from input_pipeline.errors import UserError
@@ -67,6 +68,11 @@ def report(workdir: Path) -> Path:
             moments=last.sampling.moments,
             lags_s=last.sampling.lags_s,
         )
-    results = comparison.compare(runs, ceilings, dataclasses.asdict(info))
+    about = dataclasses.asdict(info)
+    del about["files"]  # digests, for programs
+    card = data_card.read_card(dataset, info)
+    if card is not None:
+        about["data_card"] = data_card.summary(card)
+    results = comparison.compare(runs, ceilings, about)
     comparison_files.show(results)
     return comparison_files.write(results, folder)

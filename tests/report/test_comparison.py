@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -146,6 +147,20 @@ def test_real_nights_have_no_banner_and_a_leak_is_named_everywhere(runs, tmp_pat
     assert "paper_val" in "".join(comparison_tables.main_table(found).notes)
     assert "paper_val" in comparison_files.as_json(found)["caution"][0]
     assert "neither trained on" not in page
+
+
+def test_the_page_shows_the_data_card(results: comparison.Results):
+    stages = {"W": 4001, "N1": 0, "N2": 7, "N3": 0, "REM": 0, "unknown": 52}
+    counted = {"subjects": 3, "nights": 4, "clips": 4060, "stages": stages}
+    card = {
+        "splits": {"train": counted},
+        "ahi_groups": {"severe": counted},
+        "clock_sources": {"manifest": 4},
+        "left_out": {"nights": 2, "clips": {"outside PSG": 811}},
+    }
+    page = comparison_page(replace(results, dataset_info={"data_card": card}))
+    for said in ("Data card", "severe", "4001", "52", "outside PSG", "811", "manifest 4"):
+        assert said in page
 
 
 def test_names_are_free(runs, tmp_path: Path):
