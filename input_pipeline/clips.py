@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, UInt8
 
 from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes, video_notes
 from input_pipeline.errors import UserError
@@ -181,24 +182,42 @@ class Clips(Iterator[dict[str, Any]]):
         """The frames of one clip, or None (and counted) where too many are missing."""
         settings = self.settings
         moments = clock.video_seconds(onset + np.arange(settings.frames) / settings.frame_rate)
-        frames, present = video.read_frames(
-            moments,
-            settings.height,
-            settings.width,
-            tolerance_s=0.5 / settings.frame_rate,
-            not_before_s=moments[0],  # [t, t + 30): a frame before t belongs to the clip before
-        )
-        if (~present).sum() > settings.max_missing * settings.frames:
-            some = present.any()
-            reason = video.why_absent(float(moments[0]), float(moments[-1]))
-            self.counts["missing frames" if some else reason] += 1
-            return None
-        if not present.all():
-            # A lost frame shows the one before it (or the first that is there), as a player would.
-            source = np.maximum.accumulate(np.where(present, np.arange(len(present)), -1))
-            source[source < 0] = present.argmax()
-            frames = frames[source]
+        frames, reason = read_clip(video, moments, settings)
+        if frames is None:
+            self.counts[reason] += 1
         return frames
+
+
+def read_clip(
+    video: VideoReader | VideoRecording,
+    moments_s: Float64[np.ndarray, " frames"],
+    settings: ClipSettings,
+) -> tuple[UInt8[np.ndarray, "frames height width 1"] | None, str]:
+    """The frames of one clip, grey and scaled.
+
+    Args:
+        moments_s: seconds of the video, one a frame.
+        settings: size of the frames, their distance, and how many may be missing.
+
+    Returns:
+        The frames and "", or None and why there are none (a key of `Clips.counts`).
+    """
+    frames, present = video.read_frames(
+        moments_s,
+        settings.height,
+        settings.width,
+        tolerance_s=0.5 / settings.frame_rate,
+        not_before_s=moments_s[0],  # [t, t + 30): a frame before t belongs to the clip before
+    )
+    if (~present).sum() > settings.max_missing * settings.frames:
+        reason = video.why_absent(float(moments_s[0]), float(moments_s[-1]))
+        return None, "missing frames" if present.any() else reason
+    if not present.all():
+        # A lost frame shows the one before it (or the first that is there), as a player would.
+        source = np.maximum.accumulate(np.where(present, np.arange(len(present)), -1))
+        source[source < 0] = present.argmax()
+        frames = frames[source]
+    return frames, ""
 
 
 def clips(night: Night, settings: ClipSettings | None = None) -> Clips:

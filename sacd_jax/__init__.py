@@ -10,8 +10,10 @@ def __getattr__(name: str) -> Any:
     # Imported when first used: `import sacd_jax` stays cheap for tools that only look around.
     if name in _PUBLIC:
         return import_module(f"sacd_jax.{name}")
+    if name == "load_stager":
+        return import_module("sacd_jax.staging.stager").load_stager
     raise AttributeError(f"module 'sacd_jax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(_PUBLIC)
+    return sorted((*_PUBLIC, "load_stager"))

@@ -83,6 +83,7 @@ ROOMS = {
     "tasks": {"config", "models", "objectives", "parallel", "runs"},
     "training": {"config", "metrics", "models", "objectives", "parallel", "runs", "tasks"},
     "report": {"config", "metrics", "runs"},
+    "staging": {"config", "models", "report", "runs", "tasks"},
     "sweeps": {"config", "metrics", "report", "runs", "schema"},
     "pretrained": {"models", "runs"},
     "benchmarks": {"config", "models", "objectives", "parallel", "report", "tasks", "training"},

@@ -39,13 +39,15 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, drawn with Agg."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _plain(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
+def plain_axes(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
+    """Few lines, small figures, a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#888888")
     axes.tick_params(colors=INK, labelsize=8, length=3)
@@ -59,7 +61,7 @@ def confusion_matrices(
     """Confusion matrices side by side: share of the true stage's clips in percent, count below."""
     across = min(3, len(counts))
     down = -(-len(counts) // across)
-    figure = _figure(3.5 * across, 3.3 * down)
+    figure = new_figure(3.5 * across, 3.3 * down)
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat[len(counts) :]:
         axes.set_visible(False)
@@ -133,7 +135,7 @@ def hypnogram(
     hours = len(next(iter(rows.values()))) * clip_seconds / 3600
     unit, scale = ("hours", 3600.0) if hours > 2 else ("minutes", 60.0)
     edges = (start + np.arange(len(next(iter(rows.values()))) + 1)) * clip_seconds / scale
-    figure = _figure(10.0, 0.4 + 1.35 * len(rows))
+    figure = new_figure(10.0, 0.4 + 1.35 * len(rows))
     panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
     truth = next(iter(rows.values()))
     for place, (axes, (name, stage)) in enumerate(zip(panels, rows.items(), strict=True)):
@@ -157,7 +159,7 @@ def hypnogram(
         axes.set_title(title, loc="left", fontsize=9, fontweight="bold", color=colour, pad=3)
         axes.set_yticks(_HEIGHTS, STAGES)
         axes.set_ylim(-0.75, 4.4)
-        _plain(axes, "y")
+        plain_axes(axes, "y")
     panels[-1].set_xlim(edges[0], edges[-1])
     panels[-1].set_xlabel(f"{unit} since the recording's start", fontsize=8)
     return figure
@@ -181,7 +183,7 @@ def scores(
         figures: figure -> panel title; values are shown in percent.
         colours: row -> colour.
     """
-    figure = _figure(10.0, 0.75 + 0.3 * len(rows))
+    figure = new_figure(10.0, 0.75 + 0.3 * len(rows))
     panels = figure.subplots(1, len(figures), sharey=True, squeeze=False)[0]
     for axes, (key, title) in zip(panels, figures.items(), strict=True):
         for place, (name, found) in enumerate(rows.items()):
@@ -210,7 +212,7 @@ def scores(
         axes.set_xlim(min(0, axes.get_xlim()[0]), 100)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(len(rows) - 0.5, -0.7)
-        _plain(axes, "x")
+        plain_axes(axes, "x")
     return figure
 
 
@@ -220,7 +222,7 @@ def recall_bars(
     names: Sequence[str] = STAGES,
 ) -> Figure:
     """Recall of each stage as bars with intervals, one bar a row; absent stages are left empty."""
-    figure = _figure(10.0, 3.2)
+    figure = new_figure(10.0, 3.2)
     axes = figure.subplots()
     width = 0.82 / len(rows)
     for place, (name, found) in enumerate(rows.items()):
@@ -235,7 +237,7 @@ def recall_bars(
     axes.set_xticks(range(len(names)), names)
     axes.set_ylim(0, 100)
     axes.set_ylabel("recall, % of the stage's clips", fontsize=8)
-    _plain(axes, "y")
+    plain_axes(axes, "y")
     axes.legend(
         fontsize=8,
         frameon=False,
@@ -255,7 +257,7 @@ def subject_differences(
     defined = np.flatnonzero(np.isfinite(difference))
     order = defined[np.argsort(-difference[defined], kind="stable")]
     values = 100 * difference[order]
-    figure = _figure(10.0, 2.4)
+    figure = new_figure(10.0, 2.4)
     axes = figure.subplots()
     axes.bar(
         range(len(order)),
@@ -269,7 +271,7 @@ def subject_differences(
     axes.tick_params(axis="x", rotation=45 if few and len(order) > 10 else 0)
     axes.set_ylabel(label, fontsize=8)
     axes.set_xlabel("test subjects", fontsize=8)
-    _plain(axes, "y")
+    plain_axes(axes, "y")
     return figure
 
 
@@ -289,7 +291,7 @@ def curves(
         colours: name -> colour.
         lowest_zero: whether the y axes start at zero.
     """
-    figure = _figure(10.0, 3.0)
+    figure = new_figure(10.0, 3.0)
     for axes, (title, runs) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
     ):
@@ -313,7 +315,7 @@ def curves(
             axes.set_ylim(bottom=0)
         axes.set_title(title, fontsize=9, fontweight="bold")
         axes.set_xlabel("training step", fontsize=8)
-        _plain(axes, "both")
+        plain_axes(axes, "both")
         if axes.lines:
             axes.legend(fontsize=8, frameon=False)
     return figure

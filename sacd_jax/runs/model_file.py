@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class Model:
         options: the encoder's options.
         variables: `params` and `batch_stats` as float32 NumPy trees.
         accuracy: on the validation split, for which it was selected; None where nobody measured it.
+        inputs: how clips are made for it and what it learned from, as plain JSON: `clips` (frame
+            rate and size), `sampling`, `augment`, `training`; {} where nobody said.
     """
 
     encoder: str
@@ -36,6 +38,7 @@ class Model:
     options: dict[str, Any]
     variables: dict[str, Any]
     accuracy: float | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
 
 
 def save(folder: Path, model: Model) -> Path:
@@ -47,6 +50,7 @@ def save(folder: Path, model: Model) -> Path:
         "num_classes": model.num_classes,
         "options": model.options,
         "accuracy": model.accuracy,
+        "inputs": model.inputs,
     }
     path = folder / FILE_NAME
     # Bytes first: safetensors' own writer hides what the operating system says of a full disk.
@@ -78,6 +82,7 @@ def load(folder: str | Path) -> Model:
             facts["options"],
             dict(unflatten_dict(flat, sep="/")),
             facts.get("accuracy"),
+            facts.get("inputs", {}),
         )
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} is damaged or no model of sacd_jax: {error}") from error

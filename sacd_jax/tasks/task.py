@@ -16,7 +16,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.loader import Loader
 from input_pipeline.source import ClipSource
 from sacd_jax import models
-from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig
+from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig, as_json
 from sacd_jax.models.encoder import Batch, has_state
 from sacd_jax.models.lags import with_lags
 from sacd_jax.runs import lending
@@ -107,6 +107,25 @@ class Setup:
         finally:
             batches.close()
 
+    def inputs(self) -> dict[str, Any]:
+        """How clips are made for the student and what it learns from, as its model file says."""
+        info, run = self.source.info, self.run
+        objective = run.objective.name if run.objective else "none: labels alone"
+        return {
+            "clips": {name: getattr(info, name) for name in ("frame_rate", "height", "width")},
+            "sampling": as_json(run.sampling),
+            "augment": as_json(run.augment),
+            "training": {
+                "data set": info.name,
+                "simulated": info.simulated,
+                "subjects": info.counts["train"]["subjects"],
+                "clips": info.counts["train"]["clips"],
+                "split": info.split_mode,
+                "distillation": objective,
+                "passes": run.passes,
+            },
+        }
+
     def first_variables(self, student: nn.Module, example: Batch, seed: int) -> dict[str, Tree]:
         """The student's weights before the first step; see `runs.lending.first_variables`."""
         return lending.first_variables(self.student, student, example, self.siblings, seed)
@@ -152,4 +171,5 @@ class Task:
         """The student with given weights, ready to be stored; see `runs.model_file.Model`."""
         config = self._setup.student
         host = jax.tree.map(np.asarray, dict(variables))
-        return Model(config.name, self._setup.num_classes, dict(config.options), host, accuracy)
+        options, classes = dict(config.options), self._setup.num_classes
+        return Model(config.name, classes, options, host, accuracy, self._setup.inputs())

@@ -1,0 +1,99 @@
+"""Stages a night from its infrared video alone: hypnogram files, statistics and a page."""
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+
+from input_pipeline.command_errors import one_line_errors
+from input_pipeline.errors import UserError
+from input_pipeline.files import whole_file, write_json
+from input_pipeline.night import read_manifest
+from sacd_jax.staging import hypnogram_files
+from sacd_jax.staging.page import night_figure, night_page
+from sacd_jax.staging.staged_night import StagedNight
+from sacd_jax.staging.stager import Stager, load_stager
+from sacd_jax.staging.statistics import night_statistics
+
+EXAMPLE = "python -m sacd_jax.predict --model runs/demo/sacd --video night.mp4 --out staged"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line; see `--help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sacd_jax.predict",
+        description=__doc__,
+        epilog=f"example: {EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", type=Path, required=True, help="folder of a finished run")
+    add("--video", type=Path, nargs="+", help="a file, a folder, or several files of one night")
+    add("--manifest", type=Path, help="stages every night of a manifest that has a video")
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--start", help="local clock time of the video's first moment, 2024-01-31T22:15:03")
+    add("--name", default="night", help="what results call the night (%(default)s)")
+    add("--threads", type=int, default=0, help="that decode; 0 lets FFmpeg choose")
+    arguments = parser.parse_args(argv)
+    if (arguments.video is None) == (arguments.manifest is None):
+        parser.error("expected either --video or --manifest")
+    stager = load_stager(arguments.model)
+    if arguments.video is not None:
+        night = stager.predict(
+            arguments.video,
+            start=_moment(arguments.start),
+            name=arguments.name,
+            threads=arguments.threads,
+        )
+        write(night, arguments.out, arguments.name)
+        return
+    if arguments.start:
+        parser.error("--start is for a single night; a manifest has video_start")
+    _stage_manifest(stager, arguments)
+
+
+def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
+    nights = [night for night in read_manifest(arguments.manifest) if night.video is not None]
+    if not nights:
+        raise UserError(f"manifest {arguments.manifest}: no night has a video")
+    for night in nights:
+        starts = night.video_starts
+        staged = stager.predict(
+            night.video_files,
+            start=min(starts) if starts else None,
+            name=night.night_id,
+            threads=arguments.threads,
+        )
+        write(staged, arguments.out / night.night_id, night.night_id)
+
+
+def write(night: StagedNight, folder: Path, name: str) -> None:
+    """Writes all files of a staged night and prints where the page is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    hypnogram_files.write_all(night, folder)
+    statistics = night_statistics(night)
+    write_json(folder / "statistics.json", statistics)
+    picture = night_figure(night)
+    for file, content in {
+        "hypnogram.png": picture,
+        "report.html": night_page(night, statistics, picture, name).encode(),
+    }.items():
+        with whole_file(folder / file) as temporary:
+            temporary.write_bytes(content)
+    unscored = int((~night.scored).sum())
+    print(f"{len(night)} epochs, {unscored} not scored; page: {folder / 'report.html'}")
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        raise UserError(
+            "--start: expected a local clock time such as 2024-01-31T22:15:03"
+        ) from None
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

@@ -1,0 +1,1 @@
+"""Staging a night from its video alone: the stager, what it says, the files and the page."""

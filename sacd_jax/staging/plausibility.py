@@ -1,0 +1,59 @@
+"""What a sleep technician would doubt at a glance."""
+
+import numpy as np
+
+from input_pipeline.stages import CLIP_SECONDS, STAGES
+from sacd_jax.staging.staged_night import StagedNight, stage_name
+
+FULL_NIGHT_HOURS = 5.0
+EARLY_REM_MINUTES = 15.0
+ONE_STAGE_HOURS = 3.0
+STILL_MINUTES = 20.0
+
+
+def doubts(night: StagedNight) -> list[str]:
+    """Why the staging of a night may be wrong, one sentence each; none for a plausible night."""
+    stage, minutes = night.stage, CLIP_SECONDS / 60
+    found = []
+    unscored = int((~night.scored).sum())
+    if unscored > 0.2 * len(night):
+        found.append(f"{100 * unscored / len(night):.0f} % of the night could not be scored.")
+    asleep = stage > 0
+    rem = stage == STAGES.index("REM")
+    if not asleep.any():
+        found.append("No sleep was found.")
+    else:
+        onset = int(asleep.argmax())
+        if asleep.sum() * minutes >= FULL_NIGHT_HOURS * 60 and not rem.any():
+            found.append("There is no REM sleep in a full night.")
+        if rem.any() and (int(rem.argmax()) - onset) * minutes < EARLY_REM_MINUTES:
+            found.append(
+                f"REM sleep begins {(int(rem.argmax()) - onset) * minutes:g} min after sleep onset."
+            )
+    label, length = max(_runs(stage), key=lambda run: run[1])
+    if label >= 0 and length * minutes > ONE_STAGE_HOURS * 60:
+        found.append(
+            f"One stage, {stage_name(label)}, lasts {length * minutes / 60:.1f} h without a break."
+        )
+    still = max((length for label, length in _runs(_still(night)) if label), default=0) * minutes
+    if still >= STILL_MINUTES:
+        found.append(
+            f"For {still:.0f} min neither movement nor breathing was seen: was anybody in bed?"
+        )
+    return found
+
+
+def _still(night: StagedNight) -> np.ndarray:
+    """1 where the picture shows less change than in most of the night, and no rhythm; else 0."""
+    seen = np.isfinite(night.movement)
+    if not seen.any():
+        return np.zeros(len(night), int)
+    quiet = np.nanquantile(night.movement, 0.1)
+    still = seen & (np.nan_to_num(night.movement) <= quiet) & np.isnan(night.breaths_a_minute)
+    return still.astype(int)
+
+
+def _runs(labels: np.ndarray) -> list[tuple[int, int]]:
+    """Label and length of each run of equal labels."""
+    edges = np.flatnonzero(np.diff(labels)) + 1
+    return [(int(run[0]), len(run)) for run in np.split(labels, edges)]

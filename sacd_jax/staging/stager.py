@@ -1,0 +1,185 @@
+"""From a video to a staged night: the trained network, and nothing of the EEG it learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float32
+
+from input_pipeline.clips import ClipSettings, read_clip
+from input_pipeline.errors import UserError
+from input_pipeline.progress import Progress
+from input_pipeline.readers.video import VideoReader, VideoRecording, find_videos, open_video
+from input_pipeline.readers.video.start_times import start_from_digits, start_from_name
+from input_pipeline.sampling import Sampling
+from input_pipeline.stages import CLIP_SECONDS, STAGES
+from sacd_jax import models
+from sacd_jax.config import AugmentConfig, build
+from sacd_jax.models.encoder import forward
+from sacd_jax.runs import model_file
+from sacd_jax.staging import picture_signals
+from sacd_jax.staging.staged_night import StagedNight
+from sacd_jax.tasks.augment import centred
+
+BATCH = 16
+"""Epochs that the network sees at a time."""
+
+
+@dataclass
+class Stager:
+    """A trained video network, ready to stage nights.
+
+    Attributes:
+        clips: how the pictures of an epoch are made for it.
+        sampling: which of them it sees.
+        augment: what is cut out of them.
+        facts: about the network and how it was trained and tested, as plain JSON.
+    """
+
+    model: model_file.Model
+    clips: ClipSettings
+    sampling: Sampling
+    augment: AugmentConfig
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        encoder = models.create(self.model.encoder, self.model.num_classes, **self.model.options)
+
+        def probabilities(variables: Any, video: jax.Array) -> jax.Array:
+            batch = centred({"video": video}, self.augment)
+            output, _ = forward(encoder, variables, batch, train=False)
+            return jax.nn.softmax(output.logits.astype(np.float32), axis=-1)
+
+        self._probabilities = jax.jit(probabilities)
+        self._variables = jax.device_put(self.model.variables)
+        self._taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
+
+    def predict(
+        self,
+        video: str | Path | Sequence[str | Path],
+        *,
+        start: datetime | None = None,
+        name: str = "night",
+        threads: int = 0,
+    ) -> StagedNight:
+        """Stages a night.
+
+        Args:
+            video: a file, a folder of files, or several files of one night.
+            start: local clock time of the video's first moment; by default what the names or the
+                containers say, and where they say nothing times are relative.
+            name: what messages call the night; a file's name, which may hold a patient's id, is
+                shown nowhere.
+            threads: that decode; 0 lets FFmpeg choose.
+
+        Raises:
+            UserError: the video cannot be read.
+        """
+        paths = _paths(video, name)
+        with open_video(paths, name=name, threads=threads) as reader:
+            end_s = reader.seek_end()
+        with open_video(paths, name=name, threads=threads) as reader:
+            clock_start, clock = _clock(start, paths, reader)
+            epochs = int((end_s + 1 / self.clips.frame_rate) // CLIP_SECONDS)
+            if epochs < 1:
+                raise UserError(
+                    f"night {name}: the video lasts {end_s:.0f} s; expected 30 s or more"
+                )
+            staged = self._stage(reader, epochs)
+            notes = tuple(reader.notes)
+        return StagedNight(
+            *staged, start=clock_start, clock=clock, notes=notes, model=dict(self.facts)
+        )
+
+    def _stage(
+        self, reader: VideoReader | VideoRecording, epochs: int
+    ) -> tuple[Float32[np.ndarray, "epochs 5"], tuple[str, ...], np.ndarray, np.ndarray]:
+        settings = self.clips
+        probabilities = np.full((epochs, len(STAGES)), np.nan, np.float32)
+        movement, breaths = (np.full(epochs, np.nan, np.float32) for _ in range(2))
+        reasons = [""] * epochs
+        waiting: list[tuple[int, np.ndarray]] = []
+        steps = np.arange(settings.frames) / settings.frame_rate
+        with Progress("stage", total=epochs, unit="epoch") as progress:
+            for epoch in range(epochs):
+                frames, reasons[epoch] = read_clip(reader, epoch * CLIP_SECONDS + steps, settings)
+                if frames is not None:
+                    reasons[epoch] = picture_signals.unusable(frames)
+                    movement[epoch] = picture_signals.movement(frames)
+                    breaths[epoch] = picture_signals.breathing(frames, settings.frame_rate)
+                    if not reasons[epoch]:
+                        waiting.append((epoch, frames[self._taken]))
+                if len(waiting) == BATCH or (waiting and epoch == epochs - 1):
+                    self._fill(probabilities, waiting)
+                    waiting = []
+                progress.advance()
+        return probabilities, tuple(reasons), movement, breaths
+
+    def _fill(self, probabilities: np.ndarray, waiting: Sequence[tuple[int, np.ndarray]]) -> None:
+        # Always whole batches: one program is compiled, and an epoch's result does not depend on
+        # how many wait with it.
+        video = np.zeros((BATCH, *waiting[0][1].shape), np.uint8)
+        for place, (_, frames) in enumerate(waiting):
+            video[place] = frames
+        found = np.asarray(self._probabilities(self._variables, video))
+        for place, (epoch, _) in enumerate(waiting):
+            probabilities[epoch] = found[place]
+
+
+def load_stager(folder: str | Path) -> Stager:
+    """Makes a stager of a finished run's folder.
+
+    Raises:
+        UserError: no finished run, or one whose network reads no video or sees a whole night.
+    """
+    model = model_file.load(Path(folder))
+    encoder = models.create(model.encoder, model.num_classes, **model.options)
+    if tuple(encoder.input_keys) != ("video",):
+        raise UserError(
+            f"{folder}: the network {model.encoder} reads {', '.join(encoder.input_keys)}; "
+            "expected one that reads video alone"
+        )
+    if model.num_classes != len(STAGES):
+        raise UserError(f"{folder}: {model.num_classes} classes; expected the five sleep stages")
+    inputs = model.inputs
+    if not {"clips", "sampling", "augment"} <= set(inputs):
+        raise UserError(
+            f"{folder}: the model file does not say how its pictures are made; expected one of a "
+            "finished run of this version"
+        )
+    return Stager(
+        model,
+        ClipSettings(**inputs["clips"]),
+        build(Sampling, inputs["sampling"], "sampling"),
+        build(AugmentConfig, inputs["augment"], "augment"),
+        {"network": model.encoder, **inputs["training"], "validation accuracy": model.accuracy},
+    )
+
+
+def _paths(video: str | Path | Sequence[str | Path], name: str) -> list[Path]:
+    paths = [Path(video)] if isinstance(video, str | Path) else [Path(path) for path in video]
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = find_videos(paths[0])
+    for number, path in enumerate(paths, 1):
+        if not path.is_file():
+            raise UserError(f"night {name}: video {number} of {len(paths)}: no such file")
+    if not paths:
+        raise UserError(f"night {name}: the folder holds no video; expected one or more")
+    return paths
+
+
+def _clock(
+    start: datetime | None, paths: Sequence[Path], reader: VideoReader | VideoRecording
+) -> tuple[datetime | None, str]:
+    """When the video began, and where that is known from."""
+    if start is not None:
+        return start, "given"
+    for source, read in (("file name", start_from_name), ("file name", start_from_digits)):
+        known = [moment for moment in map(read, paths) if moment is not None]
+        if len(known) == len(paths):
+            return min(known), source
+    return reader.creation_time, "container" if reader.creation_time else ""

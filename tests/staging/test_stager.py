@@ -1,0 +1,137 @@
+"""A stager sees the pictures that are there, and scores nothing that it cannot see."""
+
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from input_pipeline.clips import ClipSettings
+from input_pipeline.errors import UserError
+from sacd_jax import models
+from sacd_jax.runs import model_file
+from sacd_jax.staging.stager import Stager, load_stager
+from tests.input_pipeline import recordings
+
+CLIPS = {"frame_rate": 1.0, "height": 24, "width": 32}
+OPTIONS = {"stem_patch": 4, "width": 0.25}
+START = datetime(2024, 3, 5, 22, 57, 40)
+
+
+def store(folder: Path, encoder: str = "r2plus1d_small", **changes) -> Path:
+    """A model file of a network with random weights."""
+    options = OPTIONS if encoder == "r2plus1d_small" else {}
+    network = models.create(encoder, 5, **options)
+    shape = {"video": (1, 16, 24, 32, 1), "eeg": (1, 3750)}[network.input_keys[0]]
+    batch = {network.input_keys[0]: jnp.zeros(shape, jnp.uint8 if len(shape) > 2 else jnp.float32)}
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    variables = jax.tree.map(np.asarray, partial(network.init, train=False)(rngs, batch))
+    inputs = {
+        "sampling": {"moments": 16, "lags_s": [0.0], "mode": "spread", "validation_windows": 3},
+        "augment": {"crop": [20, 28]},
+        "clips": CLIPS,
+        "training": {"simulated": True},
+    }
+    model = model_file.Model(encoder, 5, options, variables, None, {**inputs, **changes})
+    model_file.save(folder / "model", model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stager(tmp_path_factory) -> Stager:
+    return load_stager(store(tmp_path_factory.mktemp("run")))
+
+
+def every_second(rate: float, seconds: float = 125.0) -> list[float]:
+    """A new picture at each second, repeated at the rate of the camera."""
+    return recordings.steady(round(seconds * rate), rate)
+
+
+def write(path: Path, stamps: list[float], begin_s: float = 0.0) -> Path:
+    """A video whose pictures change on the second, so that cameras of any rate show the same; a
+    part of a longer one begins at `begin_s`."""
+    plain, seconds = recordings.numbered, iter([int(stamp + 1e-9) for stamp in stamps])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recordings, "numbered", lambda number: plain(next(seconds)))
+        return recordings.write_video(path, [stamp - begin_s for stamp in stamps])
+
+
+@pytest.fixture(scope="module")
+def whole(stager: Stager, tmp_path_factory):
+    path = write(tmp_path_factory.mktemp("whole") / "night.mkv", every_second(4.0))
+    return stager.predict(path, start=START)
+
+
+def test_every_epoch_has_probabilities(whole) -> None:
+    assert len(whole) == 4 and whole.scored.all()
+    np.testing.assert_allclose(whole.probabilities.sum(-1), 1, rtol=1e-5)
+    assert len({row.tobytes() for row in whole.probabilities}) == 4  # it looks at the pictures
+    assert whole.clock == "given" and whole.clock_time(2) == datetime(2024, 3, 5, 22, 58, 40)
+    assert whole.model["simulated"] is True
+
+
+@pytest.mark.parametrize("rate", [5, 15, 25])
+def test_cameras_of_any_rate_that_show_the_same_are_staged_the_same(
+    stager, whole, tmp_path, rate
+) -> None:
+    night = stager.predict(write(tmp_path / "night.mkv", every_second(rate)))
+    np.testing.assert_allclose(night.probabilities, whole.probabilities, atol=2e-3)
+
+
+def test_a_night_in_three_files_is_the_same_night(stager, whole, tmp_path) -> None:
+    stamps = every_second(4.0)
+    for first, last in ((0, 40), (40, 90), (90, 125)):
+        begin = START + timedelta(seconds=first)
+        own = [stamp for stamp in stamps if first <= stamp < last]
+        write(tmp_path / begin.strftime("cam_%Y%m%d_%H%M%S.mkv"), own, begin_s=first)
+    night = stager.predict(tmp_path)
+    assert night.start == START and night.clock == "file name"
+    np.testing.assert_allclose(night.probabilities, whole.probabilities, atol=2e-3)
+
+
+def test_a_hole_is_not_scored_and_moves_nothing(stager, whole, tmp_path) -> None:
+    stamps = [stamp for stamp in every_second(4.0) if not 31 <= stamp < 58]
+    night = stager.predict(write(tmp_path / "night.mkv", stamps))
+    assert night.reasons == ("", "missing frames", "", "")
+    assert np.isnan(night.probabilities[1]).all() and night.stage[1] == -1
+    kept = [0, 2, 3]
+    np.testing.assert_allclose(night.probabilities[kept], whole.probabilities[kept], atol=2e-3)
+    assert night.start is None and night.clock == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "night bed 3: the video file is empty"),
+        (b"no video" * 100, "night bed 3: "),
+        (None, "night bed 3: video 1 of 1: no such file"),
+    ],
+)
+def test_what_is_no_video_is_one_line_without_its_name(stager, tmp_path, content, words) -> None:
+    path = tmp_path / "Erika Mustermann.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        stager.predict(path, name="bed 3")
+    assert words in str(raised.value) and "Mustermann" not in str(raised.value)
+
+
+def test_less_than_an_epoch_is_refused(stager, tmp_path) -> None:
+    path = write(tmp_path / "short.mkv", every_second(4.0, 12.0))
+    with pytest.raises(UserError, match="lasts 12 s; expected 30 s or more"):
+        stager.predict(path)
+
+
+def test_networks_that_cannot_stage_a_video_are_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="attnsleep reads eeg; expected one that reads video"):
+        load_stager(store(tmp_path / "teacher", "attnsleep"))
+    with pytest.raises(UserError, match="does not say how its pictures are made"):
+        folder = store(tmp_path / "old")
+        model = model_file.load(folder)
+        del model.inputs["clips"]
+        model_file.save(folder / "model", model)
+        load_stager(folder)
+    assert ClipSettings(**CLIPS).frames == 30

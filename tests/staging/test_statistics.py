@@ -1,0 +1,80 @@
+"""Statistics of hand-made nights, with every corner."""
+
+import pytest
+
+from sacd_jax.staging.plausibility import doubts
+from sacd_jax.staging.statistics import DEFINITIONS, night_statistics
+from tests.staging.nights import EPOCHS_AN_HOUR, staged
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        (
+            ["W"] * 4 + ["N1"] * 2 + ["N2"] * 20 + ["W"] * 2 + ["REM"] * 4 + ["W"] * 2,
+            {
+                "time_in_bed": 17.0,
+                "total_sleep_time": 13.0,
+                "sleep_efficiency": 100 * 13 / 17,
+                "sleep_onset_latency": 2.0,
+                "persistent_sleep_latency": 2.0,
+                "rem_latency": 12.0,
+                "wake_after_sleep_onset": 2.0,
+                "sleep_period_time": 14.0,
+                "awakenings": 1,
+                "unscored": 0.0,
+            },
+        ),
+        (
+            ["W"] * 10,
+            {
+                "total_sleep_time": 0.0,
+                "sleep_efficiency": 0.0,
+                "sleep_onset_latency": None,
+                "rem_latency": None,
+                "wake_after_sleep_onset": None,
+                "sleep_maintenance": None,
+            },
+        ),
+        (["N2"] * 10, {"sleep_onset_latency": 0.0, "rem_latency": None, "sleep_efficiency": 100}),
+        (
+            ["N2"] * 4 + [""] * 2 + ["REM"] * 2,
+            {"unscored": 1.0, "total_sleep_time": 3.0, "rem_latency": 3.0, "stage_shifts": 1},
+        ),
+        ([""] * 4, {"unscored": 2.0, "total_sleep_time": 0.0, "sleep_onset_latency": None}),
+    ],
+    ids=["usual", "no sleep", "asleep at once", "gap", "nothing scored"],
+)
+def test_figures_of_the_manual(stages, expected) -> None:
+    found = night_statistics(staged(stages))
+    for name, value in expected.items():
+        assert found[name] == (None if value is None else pytest.approx(value)), name
+    assert set(DEFINITIONS) <= set(found)
+
+
+def test_views_add_probabilities_up() -> None:
+    """N1 .2, N2 .2, N3 .25, W .35: most likely W of five stages, but sleep of two classes."""
+    night = staged(["W"])
+    night.probabilities[0] = (0.35, 0.2, 0.2, 0.25, 0.0)
+    minutes = night_statistics(night)["minutes_by_view"]
+    assert minutes["5"]["W"] == 0.5 and minutes["2"] == {"W": 0.0, "Sleep": 0.5}
+    assert minutes["4"]["Light"] == 0.5 and minutes["3"]["NREM"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        (["N2"] * 6 * EPOCHS_AN_HOUR, "no REM sleep in a full night"),
+        (["W"] * 20 + ["N1"] * 4 + ["REM"] * 40, "REM sleep begins 2 min after sleep onset"),
+        (["W", "N2"] * 60 + ["N3"] * 4 * EPOCHS_AN_HOUR, "One stage, N3, lasts 4.0 h"),
+        (["W"] * 100, "No sleep was found"),
+        (["N2"] * 60 + [""] * 60, "50 % of the night could not be scored"),
+    ],
+)
+def test_an_implausible_night_is_doubted(stages, words) -> None:
+    assert any(words in doubt for doubt in doubts(staged(stages)))
+
+
+def test_a_usual_night_is_not() -> None:
+    cycle = ["N1"] * 8 + ["N2"] * 60 + ["N3"] * 40 + ["N2"] * 40 + ["REM"] * 30 + ["W"] * 4
+    assert doubts(staged(["W"] * 20 + cycle * 5)) == []
