@@ -71,7 +71,7 @@ def plan(settings: Ucf51Settings) -> Plan:
 
 
 def build(plan: Plan, folder: Path, jobs: int | None = None) -> None:
-    """Builds the dataset in `folder`; videos that an earlier try had converted are taken over.
+    """Builds the dataset in `folder`; videos that an earlier attempt converted are kept.
 
     Raises:
         UserError: a video that cannot be used; each is printed.
