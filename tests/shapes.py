@@ -58,7 +58,7 @@ def objectives() -> None:
     from tests.objectives import two_layers
 
     for name in available():
-        objective = create(name, **two_layers.OPTIONS[name])
+        objective = create(name, **two_layers.OPTIONS.get(name, {}))
 
         def step(objective=objective):
             two_layers.train(objective, steps=1)

@@ -7,7 +7,7 @@ it. With --cached the teacher's outputs come with the batch, as from a teacher c
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -32,7 +32,7 @@ from sacd_jax.benchmarks.timed_step import (
 )
 from sacd_jax.benchmarks.timing import Timed
 from sacd_jax.models.encoder import forward, has_state, output_spec
-from sacd_jax.objectives.objective import DataSpec, Objective
+from sacd_jax.objectives.objective import DataSpec, Objective, Terms, default_weights
 from sacd_jax.objectives.sacd import KeyEncoder
 from sacd_jax.report.tables import Cell, Table, show
 from sacd_jax.tasks import optimizer
@@ -185,14 +185,11 @@ def variants(method: str) -> Iterator[tuple[str, Objective]]:
 
 @dataclass(frozen=True)
 class TeacherAlone(Objective):
-    """No loss term; logs the teacher's output: XLA drops a network whose output nothing reads."""
+    """No loss; logs the teacher's output: XLA drops a network whose output nothing reads."""
 
-    weights: Mapping[str, float] = field(default_factory=dict, hash=False)
+    weights: Mapping[str, float] = default_weights()
 
-    def init(self, rng, student_spec, teacher_spec, data_spec):
-        """Nothing to train or to carry."""
-        return {}, {}
-
-    def terms(self, params, buffers, student, teacher, keys, batch, rng, step):
+    def terms(self, params, buffers, seen):
         """No loss; logs the mean of the teacher's output."""
-        return {"teacher": teacher.embedding.mean() + teacher.logits.mean()}, buffers
+        mean = seen.teacher.embedding.mean() + seen.teacher.logits.mean()
+        return Terms({}, {"teacher": mean}), buffers

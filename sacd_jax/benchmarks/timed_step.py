@@ -15,7 +15,7 @@ from input_pipeline.errors import UserError
 from sacd_jax.benchmarks.timing import Measured
 from sacd_jax.config import AugmentConfig, OptimizerConfig
 from sacd_jax.models.encoder import Batch
-from sacd_jax.tasks.terms import Terms
+from sacd_jax.tasks.terms import Scalars
 from sacd_jax.tasks.train_state import TrainState, Tree
 
 CLASSES = 5
@@ -30,7 +30,7 @@ class TrainingStep:
         self,
         name: str,
         group: str,
-        step: Callable[[TrainState, Batch], tuple[TrainState, Terms]],
+        step: Callable[[TrainState, Batch], tuple[TrainState, Scalars]],
         state: TrainState,
         batch: Batch,
     ):

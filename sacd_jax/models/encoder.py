@@ -1,10 +1,8 @@
 """What every encoder is: a Flax module from a batch to an `EncoderOutput`, made by name."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,7 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float
 
-from input_pipeline.errors import UserError, suggestion
+from input_pipeline.errors import UserError
+from sacd_jax.registry import check_options, find
 
 EMBEDDING_DIM = 512
 """Width at which student and teacher meet (paper IV-B)."""
@@ -86,21 +85,12 @@ def create(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
     Raises:
         UserError: no network has that name, or it has no such option or value of it.
     """
-    if name not in _REGISTRY:
-        raise UserError(f"encoder {name!r} is not known: {suggestion(name, available())}")
-    module, factory = _REGISTRY[name].split(":")
-    make: Callable[..., nn.Module] = getattr(import_module(module), factory)
+    make: Callable[..., nn.Module] = find("encoder", name, _REGISTRY)
     try:
         encoder = make(num_classes=num_classes, **options)
     except TypeError as error:
         raise UserError(f"encoder {name!r} does not take these options: {error}") from error
-    for field in dataclasses.fields(encoder):
-        value = getattr(encoder, field.name)
-        if get_origin(field.type) is Literal and value not in get_args(field.type):
-            expected = ", ".join(map(str, get_args(field.type)))
-            raise UserError(
-                f"encoder {name!r}: {field.name} is {value!r}, expected one of {expected}"
-            )
+    check_options(f"encoder {name!r}", encoder)
     return encoder
 
 

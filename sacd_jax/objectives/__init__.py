@@ -1,12 +1,12 @@
-"""Ways to distil a teacher into a student; one file a method, made by name."""
+"""Ways to distil a teacher into a student; one file per method, made by name."""
 
 import dataclasses
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 from input_pipeline.errors import UserError, suggestion
 from sacd_jax.objectives.objective import DataSpec, Objective
+from sacd_jax.registry import check_options, find
 
 __all__ = ["DataSpec", "Objective", "available", "create"]
 
@@ -32,24 +32,23 @@ def create(name: str, weights: Mapping[str, float] | None = None, **options: Any
     """Makes an objective by name.
 
     Args:
-        weights: factors of some of its loss terms; the others keep the method's defaults.
+        name: one of `available()`.
+        weights: factors of some of its losses; the others keep the method's defaults.
+        options: fields of the method's class other than `weights`.
 
     Raises:
-        UserError: no method, loss term or option has that name, or an option's value is none.
+        UserError: there is no such method, loss or option, or an option cannot have that value.
     """
-    if name not in _REGISTRY:
-        raise UserError(f"objective {name!r} is not known: {suggestion(name, available())}")
-    module, attribute = _REGISTRY[name].split(":")
-    method: Any = getattr(import_module(module), attribute)
+    method = find("objective", name, _REGISTRY)
     known = [field.name for field in dataclasses.fields(method) if field.name != "weights"]
     for option in options:
         if option not in known:
-            raise UserError(
-                f"objective {name!r} has no option {option!r}: {suggestion(option, known)}"
-            )
+            hint = suggestion(option, known)
+            raise UserError(f"objective {name!r} has no option {option!r}: {hint}")
     objective = method(**options)
-    for term in weights or {}:
-        if term not in objective.weights:
-            hint = suggestion(term, objective.weights)
-            raise UserError(f"objective {name!r} has no loss term {term!r}: {hint}")
+    check_options(f"objective {name!r}", objective)
+    for loss in weights or {}:
+        if loss not in objective.weights:
+            hint = suggestion(loss, objective.weights)
+            raise UserError(f"objective {name!r} has no loss {loss!r}: {hint}")
     return dataclasses.replace(objective, weights={**objective.weights, **(weights or {})})

@@ -4,31 +4,31 @@ Reference: HobbitLong/CMC, NCE/NCEAverage.py and NCE/NCECriterion.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from sacd_jax.objectives.instance_contrast import Draw, InstanceContrast, scores
 from sacd_jax.objectives.losses import cross_entropy
-from sacd_jax.objectives.objective import Buffers
+from sacd_jax.objectives.objective import Buffers, default_weights
 
 
 @dataclass(frozen=True)
 class Cmc(InstanceContrast):
-    """Options of CMC, beside those of `InstanceContrast`.
+    """Options of CMC, in addition to those of `InstanceContrast`.
 
     Attributes:
         softmax: cross-entropy over the positive and its negatives instead of noise-contrastive
             estimation.
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"contrast": 1.0}, hash=False)
+    weights: Mapping[str, float] = default_weights(contrast=1.0)
     softmax: bool = False
 
-    def draw(self, buffers: Buffers, index: Array, stage: Array, k: int, rng: jax.Array) -> Draw:
-        """Negatives from all rows alike, the anchor's own class and row not excluded."""
+    def draw(self, buffers: Buffers, index: Array, stage: Array, k: int, rng: PRNGKeyArray) -> Draw:
+        """Negatives from all rows alike, including the anchor's own class and row."""
         negative = jax.random.randint(rng, (len(index), k), 0, buffers["size"])
         return Draw(index, negative, jnp.ones(index.shape, bool))
 

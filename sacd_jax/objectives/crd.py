@@ -4,52 +4,48 @@ Reference: HobbitLong/RepDistiller, crd/ and dataset/cifar100.py (the draw).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from sacd_jax.models.encoder import EncoderSpec
 from sacd_jax.objectives.instance_contrast import Draw, InstanceContrast
-from sacd_jax.objectives.objective import Buffers, DataSpec, Params, check_choice
+from sacd_jax.objectives.objective import Buffers, DataSpec, Params, default_weights
 
 Positives = Literal["exact", "relax"]
 
 
 @dataclass(frozen=True)
 class Crd(InstanceContrast):
-    """Options of CRD, beside those of `InstanceContrast`.
+    """Options of CRD, in addition to those of `InstanceContrast`.
 
     Attributes:
         positives: `exact` scores an anchor with its own row, `relax` with a random row of its
             class. Negatives are of other classes.
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"contrast": 0.8}, hash=False)
+    weights: Mapping[str, float] = default_weights(contrast=0.8)
     positives: Positives = "exact"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("positives", self.positives, Positives)
 
     def init(
         self,
-        rng: jax.Array,
+        rng: PRNGKeyArray,
         student_spec: EncoderSpec,
         teacher_spec: EncoderSpec,
         data_spec: DataSpec,
     ) -> tuple[Params, Buffers]:
-        """See `InstanceContrast.init`; also carries the rows' classes and the classes' sizes."""
+        """As `InstanceContrast.init`; also carries each row's class and the size of each class."""
         params, buffers = super().init(rng, student_spec, teacher_spec, data_spec)
         labels = np.asarray(data_spec.labels, np.int32)
         sizes = np.bincount(labels[labels >= 0], minlength=data_spec.num_classes)
         classes = {"labels": jnp.asarray(labels), "class_sizes": jnp.asarray(sizes, jnp.int32)}
         return params, {**buffers, **classes}
 
-    def draw(self, buffers: Buffers, index: Array, stage: Array, k: int, rng: jax.Array) -> Draw:
+    def draw(self, buffers: Buffers, index: Array, stage: Array, k: int, rng: PRNGKeyArray) -> Draw:
         """Negatives of other classes; see `other_classes`."""
         rng_negative, rng_positive = jax.random.split(rng)
         labels = buffers["labels"]
@@ -62,7 +58,7 @@ class Crd(InstanceContrast):
 
 
 def other_classes(
-    rng: jax.Array,
+    rng: PRNGKeyArray,
     labels: Int[Array, " rows"],
     class_sizes: Int[Array, " classes"],
     stage: Int[Array, " batch"],
@@ -70,18 +66,20 @@ def other_classes(
 ) -> tuple[Int[Array, "batch k"], Bool[Array, " batch"]]:
     """Draws k rows of other classes for each anchor; rows without a class are never drawn.
 
-    Without replacement, or with where k is more than there are. One shuffle of all rows serves
-    the batch: the rows of other classes stand in its order, and an anchor takes k in a row from
-    a random place on, around the end. For each anchor that is a uniform draw without replacement;
-    two anchors share as many rows, on average, as two separate draws would.
+    The draw is without replacement unless k exceeds the number of such rows. All anchors share one
+    shuffle of the rows: an anchor takes k consecutive rows of other classes in the shuffled order,
+    from a random position, wrapping around at the end. For each anchor that is a uniform draw
+    without replacement, and two anchors share as many rows, on average, as in separate draws.
 
     Args:
+        rng: random key.
         labels: class of each row, -1 unknown.
-        class_sizes: rows of each class.
+        class_sizes: number of rows of each class.
         stage: the anchors' classes, each below the number of classes.
+        k: rows per anchor.
 
     Returns:
-        The rows, and whether an anchor has any row to draw.
+        The rows, and whether there is any row to draw for an anchor.
     """
     rng_shuffle, rng_start, rng_replace = jax.random.split(rng, 3)
     rows = labels.shape[0]
@@ -103,9 +101,9 @@ def other_classes(
 
 
 def same_class(
-    rng: jax.Array, labels: Int[Array, " rows"], stage: Int[Array, " batch"]
+    rng: PRNGKeyArray, labels: Int[Array, " rows"], stage: Int[Array, " batch"]
 ) -> Int[Array, " batch"]:
-    """A random row of each anchor's class, or -1 where there is none."""
+    """A random row of each anchor's class, or -1 if there is none."""
     order = jnp.argsort(labels)
     first = jnp.searchsorted(labels[order], stage, side="left")
     count = jnp.searchsorted(labels[order], stage, side="right") - first

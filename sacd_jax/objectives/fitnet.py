@@ -1,30 +1,29 @@
-"""FitNet: the student's vector, through a regressor, shall be the teacher's (Romero et al. 2015).
+"""FitNet: the student's vector, through a regressor, imitates the teacher's (Romero et al. 2015).
 
 Reference: HobbitLong/RepDistiller, distiller_zoo/FitNet.py; on vectors instead of feature maps.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from input_pipeline.errors import UserError
-from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
+from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives.losses import masked_mean
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
-    Keys,
     Objective,
     Params,
+    Seen,
     Terms,
-    check_choice,
+    default_weights,
     linear,
     linear_init,
-    participating,
 )
 
 Regressor = Literal["auto", "linear", "linear_bn_relu"]
@@ -35,23 +34,20 @@ class FitNet(Objective):
     """Options of FitNet.
 
     Attributes:
-        weights: RepDistiller's beta for the mean squared error.
+        weights: RepDistiller's beta for `hint`, the mean squared error.
         layer: "embedding", or the number of a stage (0 the shallowest, -1 the deepest).
-        regressor: `linear` is Linear; `auto` is nothing where the widths agree, else Linear;
-            `linear_bn_relu` is RepDistiller's regressor on the pooled vector. Its normalisation
-            always takes the batch's statistics: the regressor is never used outside training.
+        regressor: `linear` is a linear layer; `auto` is none where the widths agree, else a linear
+            layer; `linear_bn_relu` is RepDistiller's regressor on the pooled vector. It always
+            normalises by the batch's statistics, because it is only used in training.
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"hint": 100.0}, hash=False)
+    weights: Mapping[str, float] = default_weights(hint=100.0)
     layer: int | Literal["embedding"] = "embedding"
     regressor: Regressor = "auto"
 
-    def __post_init__(self) -> None:
-        check_choice("regressor", self.regressor, Regressor)
-
     def init(
         self,
-        rng: jax.Array,
+        rng: PRNGKeyArray,
         student_spec: EncoderSpec,
         teacher_spec: EncoderSpec,
         data_spec: DataSpec,
@@ -74,43 +70,32 @@ class FitNet(Objective):
             return spec.embedding_dim
         try:
             return spec.stage_dims[self.layer]
-        except (IndexError, TypeError):
+        except IndexError:
             raise UserError(
                 f"objective option layer is {self.layer!r}, expected embedding or the number of "
                 f"one of the encoder's {len(spec.stage_dims)} stages"
             ) from None
 
-    def terms(
-        self,
-        params: Params,
-        buffers: Buffers,
-        student: EncoderOutput,
-        teacher: EncoderOutput,
-        keys: Keys | None,
-        batch: Batch,
-        rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[Terms, Buffers]:
-        """Term `hint`."""
-        mask = participating(batch)
-        vectors, targets = (
-            output.embedding if self.layer == "embedding" else output.stages[self.layer]
-            for output in (student, teacher)
-        )
+    def _vector(self, output: EncoderOutput) -> Float[Array, "batch dim"]:
+        return output.embedding if self.layer == "embedding" else output.stages[self.layer]
+
+    def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
+        """Loss `hint`."""
+        student, teacher = self._vector(seen.student), self._vector(seen.teacher)
         if "regressor" in params:
-            vectors = linear(params["regressor"], vectors)
+            student = linear(params["regressor"], student)
             if self.regressor == "linear_bn_relu":
-                vectors = jax.nn.relu(_batch_norm(params["regressor"], vectors, mask))
-        return {"hint": mean_squared_error(vectors, targets, mask)}, buffers
+                student = jax.nn.relu(_batch_norm(params["regressor"], student, seen.mask))
+        return Terms({"hint": mean_squared_error(student, teacher, seen.mask)}), buffers
 
 
 def mean_squared_error(
-    vectors: Float[Array, "batch dim"],
-    targets: Float[Array, "batch dim"],
+    student: Float[Array, "batch dim"],
+    teacher: Float[Array, "batch dim"],
     mask: Bool[Array, " batch"] | None = None,
 ) -> Float[Array, ""]:
     """Mean over all elements of the squared difference."""
-    difference = vectors.astype(jnp.float32) - targets.astype(jnp.float32)
+    difference = student.astype(jnp.float32) - teacher.astype(jnp.float32)
     return masked_mean(jnp.mean(difference**2, axis=-1), mask)
 
 

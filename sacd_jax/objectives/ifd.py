@@ -1,21 +1,19 @@
 """IFD: information flow distillation over several layers (Passalis et al. 2020).
 
 Reference: passalis/pkth, nn/pkt_transfer.py and cifar10/exp2_proposed.py, without the auxiliary
-teacher. Layers are paired from the deepest on; an encoder without stages gives its embedding.
+teacher. Layers are paired from the deepest up; an encoder without stages offers its embedding.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
+from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives.losses import (
+    RelationGroup,
     cosine_matrix,
-    grouped,
     masked_mean,
     mean_over_groups,
     row_probabilities,
@@ -24,12 +22,11 @@ from sacd_jax.objectives.losses import (
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
-    Keys,
     Objective,
     Params,
+    Seen,
     Terms,
-    check_group,
-    participating,
+    default_weights,
 )
 
 
@@ -38,76 +35,55 @@ class Ifd(Objective):
     """Options of IFD.
 
     Attributes:
-        inner_weight: weight of every layer but the deepest, at the start.
-        inner_decay: its factor after each pass over the data (the critical-period schedule).
-        relation_group: clips whose similarities are compared, or "global" for the whole batch.
+        inner_weight: weight of every layer but the deepest, in the first pass.
+        inner_decay: what it is multiplied by after each pass over the data (the schedule of the
+            critical period).
+        relation_group: clips whose similarities are compared with one another.
     """
 
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {"information_flow": 1.0}, hash=False
-    )
+    weights: Mapping[str, float] = default_weights(information_flow=1.0)
     inner_weight: float = 100.0
     inner_decay: float = 0.7
-    relation_group: int | Literal["global"] = 16
-
-    def __post_init__(self) -> None:
-        check_group("relation_group", self.relation_group)
+    relation_group: RelationGroup = 16
 
     def init(
         self,
-        rng: jax.Array,
+        rng: PRNGKeyArray,
         student_spec: EncoderSpec,
         teacher_spec: EncoderSpec,
         data_spec: DataSpec,
     ) -> tuple[Params, Buffers]:
-        """Carries the steps of a pass, by which the schedule counts."""
+        """Carries the number of steps per pass, which the schedule needs."""
         return {}, {"steps_per_pass": jnp.asarray(data_spec.steps_per_pass, jnp.int32)}
 
-    def terms(
-        self,
-        params: Params,
-        buffers: Buffers,
-        student: EncoderOutput,
-        teacher: EncoderOutput,
-        keys: Keys | None,
-        batch: Batch,
-        rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[Terms, Buffers]:
-        """Term `information_flow`; logs the deepest pair's loss and the inner layers' weight."""
-        rows = participating(batch)
-        layers = []
-        for vectors, targets in layer_pairs(student, teacher):
-            vectors, mask = grouped(vectors, rows, self.relation_group)
-            targets, _ = grouped(targets, rows, self.relation_group)
-            losses = jax.vmap(information_flow)(vectors, targets, mask)
-            layers.append(mean_over_groups(losses, mask))
-        passes = jnp.asarray(step, jnp.int32) // buffers["steps_per_pass"]
+    def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
+        """Loss `information_flow`; logs the deepest pair's loss and the inner layers' weight."""
+        deepest, *others = (
+            mean_over_groups(information_flow, self.relation_group, pair, seen.mask)
+            for pair in layer_pairs(seen.student, seen.teacher)
+        )
+        passes = jnp.asarray(seen.step, jnp.int32) // buffers["steps_per_pass"]
         inner = self.inner_weight * jnp.float32(self.inner_decay) ** passes
-        total = layers[0] + inner * sum(layers[1:])
-        return {
-            "information_flow": total,
-            "last_layer": layers[0],
-            "inner_weight": inner,
-        }, buffers
+        losses = {"information_flow": deepest + inner * sum(others)}
+        return Terms(losses, {"last_layer": deepest, "inner_weight": inner}), buffers
 
 
 def layer_pairs(student: EncoderOutput, teacher: EncoderOutput) -> list[tuple[Array, Array]]:
-    """Vectors of student and teacher that belong together, deepest first."""
+    """Pooled vectors of student and teacher, layer by layer, deepest first."""
     deepest_first = [(output.stages or (output.embedding,))[::-1] for output in (student, teacher)]
     return list(zip(*deepest_first, strict=False))
 
 
 def information_flow(
-    vectors: Float[Array, "n student_dim"],
-    targets: Float[Array, "n teacher_dim"],
+    student: Float[Array, "n student_dim"],
+    teacher: Float[Array, "n teacher_dim"],
     mask: Bool[Array, " n"],
 ) -> Float[Array, ""]:
-    """Jeffreys divergence of similarity distributions, for a cosine and a Student-t kernel."""
+    """Jeffreys divergence of similarity distributions, summed over a cosine and a t kernel."""
     return sum(
         _jeffreys(
-            row_probabilities(kernel(targets), mask),
-            row_probabilities(kernel(vectors), mask),
+            row_probabilities(kernel(teacher), mask),
+            row_probabilities(kernel(student), mask),
             mask[:, None] & mask,
         )
         for kernel in (cosine_kernel, student_t_kernel)
@@ -115,7 +91,7 @@ def information_flow(
 
 
 def cosine_kernel(rows: Float[Array, "n dim"]) -> Float[Array, "n n"]:
-    """Cosine moved to [0, 1]; just above 0, since it meets a logarithm."""
+    """Cosine mapped to [0, 1], kept just above 0 for the logarithm."""
     return jnp.maximum((cosine_matrix(rows, 1e-6) + 1) / 2, 1e-8)
 
 

@@ -1,8 +1,8 @@
-"""Contrast of single instances against banks with one row for every clip of the train split.
+"""Contrast of single clips against banks with one row for every clip of the train split.
 
 What CRD and CMC share (HobbitLong/RepDistiller, crd/; HobbitLong/CMC, NCE/): two linear heads,
-two banks addressed by `index`, scores exp(bank_row . v / T) / Z whose Z is fixed by the first
-batch. They differ in how negatives are drawn.
+two banks addressed by `batch["index"]`, and scores exp(bank_row . v / T) / Z with a Z that the
+first batch fixes. They differ in how negatives are drawn.
 """
 
 from abc import abstractmethod
@@ -11,26 +11,25 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
+from sacd_jax.models.encoder import EncoderSpec
 from sacd_jax.objectives.losses import l2_normalise, masked_mean
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
-    Keys,
     Objective,
     Params,
+    Seen,
     Terms,
-    check_choice,
     linear,
     linear_init,
-    participating,
 )
+from sacd_jax.registry import Count
 
 BankSharding = Literal["replicated", "rows"]
 _ROW_MULTIPLE = 1024
-"""Row-sharded banks are filled up to this, to be divisible by the devices of any mesh."""
+"""The rows of row-sharded banks are filled up to a multiple of this, to fit any mesh."""
 _EPS = 1e-7
 
 
@@ -54,39 +53,39 @@ class InstanceContrast(Objective):
     """Options that CRD and CMC share.
 
     Attributes:
-        negatives: rows an anchor is told from; at most one less than the split has.
+        negatives: negatives per anchor, at most one fewer than the train split has clips.
         dim: width of the heads and banks.
-        temperature: T.
-        momentum: part of the old row that stays when a row is renewed.
-        bank_sharding: banks whole on every device, or their rows spread over the mesh.
+        temperature: T of the scores.
+        momentum: share of the old row that is kept when a row is updated.
+        bank_sharding: `replicated` keeps the banks whole on every device, `rows` spreads their rows
+            over the mesh.
     """
 
-    negatives: int = 16384
-    dim: int = 128
+    negatives: Count = 16384
+    dim: Count = 128
     temperature: float = 0.07
     momentum: float = 0.5
     bank_sharding: BankSharding = "replicated"
 
-    def __post_init__(self) -> None:
-        check_choice("bank_sharding", self.bank_sharding, BankSharding)
-
-    @property
-    def needs_index(self) -> bool:
-        """Banks are addressed by the clip's row in the split."""
-        return True
-
     @property
     def row_sharded(self) -> tuple[str, ...]:
-        """The banks, where they are to be spread."""
+        """The banks, if their rows are to be spread."""
         return ("student_bank", "teacher_bank") if self.bank_sharding == "rows" else ()
 
     @abstractmethod
-    def draw(self, buffers: Buffers, index: Array, stage: Array, k: int, rng: jax.Array) -> Draw:
-        """Chooses the rows that anchors (their rows `index`, classes `stage`) are scored with."""
+    def draw(
+        self,
+        buffers: Buffers,
+        index: Int[Array, " batch"],
+        stage: Int[Array, " batch"],
+        k: int,
+        rng: PRNGKeyArray,
+    ) -> Draw:
+        """Chooses the rows that the anchors (rows `index`, classes `stage`) are scored against."""
 
     def init(
         self,
-        rng: jax.Array,
+        rng: PRNGKeyArray,
         student_spec: EncoderSpec,
         teacher_spec: EncoderSpec,
         data_spec: DataSpec,
@@ -98,7 +97,7 @@ class InstanceContrast(Objective):
             rows += -rows % _ROW_MULTIPLE
         limit = (3 / self.dim) ** 0.5
 
-        def bank(rng: jax.Array) -> jax.Array:
+        def bank(rng: PRNGKeyArray) -> jax.Array:
             return jax.random.uniform(rng, (rows, self.dim), minval=-limit, maxval=limit)
 
         params = {
@@ -109,36 +108,26 @@ class InstanceContrast(Objective):
             "student_bank": bank(rngs[2]),
             "teacher_bank": bank(rngs[3]),
             "size": jnp.asarray(data_spec.size, jnp.int32),
-            # 0: not fixed yet.
+            # 0: no batch has fixed it yet.
             "student_z": jnp.zeros(()),
             "teacher_z": jnp.zeros(()),
         }
         return params, buffers
 
-    def terms(
-        self,
-        params: Params,
-        buffers: Buffers,
-        student: EncoderOutput,
-        teacher: EncoderOutput,
-        keys: Keys | None,
-        batch: Batch,
-        rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[Terms, Buffers]:
-        """Term `contrast`; renews the banks' rows of the batch after scoring."""
-        mask = participating(batch)
-        index = jnp.where(mask, batch["index"], 0)
-        stage = jnp.where(mask, batch["stage"], 0)
+    def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
+        """Loss `contrast`; updates the batch's rows of the banks after scoring."""
+        mask = seen.mask
+        index = jnp.where(mask, seen.batch["index"], 0)
+        stage = jnp.where(mask, seen.batch["stage"], 0)
         vectors = {
-            "student": l2_normalise(linear(params["student_head"], student.embedding)),
-            "teacher": l2_normalise(linear(params["teacher_head"], teacher.embedding)),
+            "student": l2_normalise(linear(params["student_head"], seen.student.embedding)),
+            "teacher": l2_normalise(linear(params["teacher_head"], seen.teacher.embedding)),
         }
         k = min(self.negatives, buffers["student_bank"].shape[0] - 1)
-        draw = self.draw(buffers, index, stage, k, rng)
+        draw = self.draw(buffers, index, stage, k, seen.rng)
         loss, gradients, changed = jnp.zeros(()), {}, {}
         for side, other in (("student", "teacher"), ("teacher", "student")):
-            # Each side meets the other side's bank.
+            # Each side is scored against the other side's bank.
             direction = jax.value_and_grad(self.direction, has_aux=True)
             (value, changed[f"{side}_z"]), gradients[side] = direction(
                 jax.lax.stop_gradient(vectors[side]),
@@ -150,18 +139,18 @@ class InstanceContrast(Objective):
             )
             loss += value
         rows = {
-            side: self._renewed_rows(buffers[f"{side}_bank"], vectors[side], index)
+            side: self._updated_rows(buffers[f"{side}_bank"], vectors[side], index)
             for side in vectors
         }
-        # The gradients above and this order let XLA write into the banks: with the backward pass
-        # still to read them, it would copy them whole at every step.
+        # Taking the gradients above, and this order, lets XLA update the banks in place: if the
+        # backward pass still had to read them, it would copy them whole at every step.
         gradients, rows = jax.lax.optimization_barrier((gradients, rows))
         for side, vector in vectors.items():
             loss += jnp.sum((vector - jax.lax.stop_gradient(vector)) * gradients[side])
             bank = buffers[f"{side}_bank"]
             place = _places(index, mask, len(bank))
             changed[f"{side}_bank"] = bank.at[place].set(rows[side], mode="drop")
-        return {"contrast": loss}, {**buffers, **changed}
+        return Terms({"contrast": loss}), {**buffers, **changed}
 
     def direction(
         self,
@@ -179,7 +168,7 @@ class InstanceContrast(Objective):
         divisor = jnp.where(z > 0, z, 1.0)
         return nce(positive / divisor, negative / divisor, draw.valid, mask, size), z
 
-    def _renewed_rows(
+    def _updated_rows(
         self,
         bank: Float[Array, "rows dim"],
         vectors: Float[Array, "batch dim"],
@@ -192,10 +181,10 @@ class InstanceContrast(Objective):
 def _places(
     index: Int[Array, " batch"], mask: Bool[Array, " batch"], rows: int
 ) -> Int[Array, " batch"]:
-    """Where a batch is written into a bank: past its end for what is to be left out.
+    """The rows of a bank that a batch is written to; past its end for what is to be left out.
 
-    Of a clip that is in the batch twice (where one pass ends and the next begins) the last one
-    counts; the scatter would not say which.
+    If a clip is in the batch twice (where one pass ends and the next begins), the last one is
+    written: a scatter does not define which one wins.
     """
     later = jnp.triu((index[:, None] == index) & mask, k=1).any(axis=1)
     return jnp.where(mask & ~later, index, rows)
@@ -209,8 +198,8 @@ def scores(
 ) -> tuple[Float[Array, " batch"], Float[Array, "batch k"]]:
     """Inner products over temperature with the positive and the negatives.
 
-    All rows are scored in one matrix product and the drawn ones picked: far fewer bytes move than
-    if k rows of the bank were gathered for every anchor.
+    One matrix product scores all rows, and the drawn ones are picked: that moves far fewer bytes
+    than gathering k rows of the bank for every anchor.
     """
     everything = anchors @ bank.T / temperature
     positive = jnp.take_along_axis(everything, draw.positive[:, None], axis=1)[:, 0]
@@ -227,7 +216,7 @@ def fixed_normaliser(
     """Z: the first batch's mean exponential score times the data's size; constant from then on."""
     per_anchor = (positive + negative.sum(axis=1)) / (negative.shape[1] + 1)
     first = jax.lax.stop_gradient(masked_mean(per_anchor, mask)) * size
-    # A first batch without a single stage leaves it open (0).
+    # A first batch without any known stage leaves Z open (0).
     return jnp.where(z > 0, z, first)
 
 
@@ -238,13 +227,14 @@ def nce(
     mask: Bool[Array, " batch"],
     size: Int[Array, ""],
 ) -> Float[Array, ""]:
-    """Noise-contrastive estimation: data against k times uniform noise, mean over anchors.
+    """Noise-contrastive estimation: data against k samples of uniform noise, mean over anchors.
 
     Args:
         positive: exp(score) / Z of the positives.
         negative: the same of the negatives.
-        valid: anchors whose negatives exist.
-        size: rows of the data; the noise's probability is 1 / size.
+        valid: anchors that have negatives.
+        mask: anchors that count.
+        size: rows of the data; the probability of a noise sample is 1 / size.
     """
     noise = negative.shape[1] / size
     data = jnp.log(positive / (positive + noise + _EPS))

@@ -1,22 +1,26 @@
 """Formulas that several objectives share. Masked rows neither count nor get a gradient.
 
-Values follow the reference repositories; epsilons are theirs. Everything is float32 inside.
+Values and epsilons are those of the reference repositories. All arithmetic is in float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from sacd_jax.registry import Count
 
 JsdVariant = Literal["js", "jeffreys"]
+RelationGroup = Count | Literal["global"]
+"""Clips whose relations a loss compares: a number of neighbours in the batch, or all of it."""
 
 
 def masked_mean(
     values: Float[Array, "*shape"], mask: Bool[Array, "*shape"] | None, axis: int | None = None
 ) -> Float[Array, "..."]:
-    """Mean of the values whose mask is True; 0 where there is none."""
+    """Mean of the values whose mask is True; 0 if there are none."""
     if mask is None:
         return jnp.mean(values, axis=axis)
     total = jnp.sum(jnp.where(mask, values, 0.0), axis=axis)
@@ -43,7 +47,7 @@ def cosine_matrix(vectors: Float[Array, "*batch n dim"], eps: float) -> Float[Ar
 def row_probabilities(
     kernel: Float[Array, "*batch n n"], mask: Bool[Array, "*batch n"]
 ) -> Float[Array, "*batch n n"]:
-    """A non-negative kernel's rows divided by their sums over the participating columns."""
+    """The rows of a non-negative kernel, each divided by its sum over the columns of the mask."""
     kernel = jnp.where(mask[..., None, :], kernel, 0.0)
     total = kernel.sum(axis=-1, keepdims=True)
     return kernel / jnp.where(total > 0, total, 1.0)
@@ -58,7 +62,7 @@ def squared_distances(
 
 
 def smooth_l1(difference: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Half the square up to 1, then the absolute value less a half (Huber, beta = 1)."""
+    """Half the square up to 1, then the absolute value minus one half (Huber, beta = 1)."""
     size = jnp.abs(difference)
     return jnp.where(size < 1.0, 0.5 * difference**2, size - 0.5)
 
@@ -69,11 +73,12 @@ def cross_entropy(
     mask: Bool[Array, " batch"] | None = None,
     class_weights: Sequence[float] | Float[Array, " classes"] | None = None,
 ) -> Float[Array, ""]:
-    """Cross-entropy, averaged as PyTorch does: sum of w_y * loss over sum of w_y.
+    """Cross-entropy, averaged as in PyTorch: the sum of w_y * loss over the sum of w_y.
 
     Args:
-        labels: class of each row; rows below 0 do not count.
-        mask: rows that count (with a label).
+        logits: class scores.
+        labels: class of each row; rows with a label below 0 do not count.
+        mask: rows that count, if they have a label; None for all.
         class_weights: factor of each class; None for 1.
     """
     known = labels >= 0 if mask is None else mask & (labels >= 0)
@@ -94,13 +99,13 @@ def jsd(
 ) -> Float[Array, ""]:
     """Divergence of two classifiers' softmax distributions, natural log, mean over the batch.
 
-    `js` is the Jensen-Shannon divergence, in [0, ln 2] (paper Eq. 4). `jeffreys` is what the CCL
-    code calls JSD: half the two Kullback-Leibler divergences, 1e-10 inside the logarithms
-    (yanbeic/CCL, loss).
-
     Args:
-        first: logits.
-        second: logits.
+        first: logits of one classifier.
+        second: logits of the other.
+        mask: rows that count; None for all.
+        variant: `js` is the Jensen-Shannon divergence, in [0, ln 2] (paper Eq. 4). `jeffreys` is
+            what the CCL code calls JSD: half the sum of both Kullback-Leibler divergences, with
+            1e-10 inside the logarithms (yanbeic/CCL, loss).
     """
     log_p = jax.nn.log_softmax(first.astype(jnp.float32))
     log_q = jax.nn.log_softmax(second.astype(jnp.float32))
@@ -116,29 +121,38 @@ def jsd(
 
 
 def grouped(
-    rows: Array, mask: Bool[Array, " batch"], group: int | Literal["global"]
-) -> tuple[Array, Bool[Array, "groups size"]]:
-    """Cuts a batch into groups for a loss on relations, the last one filled up with masked rows.
-
-    Args:
-        rows: array [batch, ...].
-        group: clips of a group, or "global" for one group of all.
-
-    Returns:
-        The rows [groups, size, ...] and the mask [groups, size].
-    """
+    rows: Shaped[Array, "batch *shape"], group: RelationGroup
+) -> Shaped[Array, "groups size *shape"]:
+    """Cuts a batch into groups of neighbours, the last one filled up with zeros (False)."""
     batch = rows.shape[0]
     size = batch if group == "global" else min(group, batch)
     missing = -batch % size
     if missing:
         rows = jnp.pad(rows, [(0, missing)] + [(0, 0)] * (rows.ndim - 1))
-        mask = jnp.pad(mask, (0, missing))
-    return rows.reshape(-1, size, *rows.shape[1:]), mask.reshape(-1, size)
+    return rows.reshape(-1, size, *rows.shape[1:])
 
 
-def mean_over_groups(
-    losses: Float[Array, " groups"], mask: Bool[Array, "groups size"]
-) -> Float[Array, ""]:
-    """Mean of the groups' losses, each counting by its participating rows."""
-    count = mask.sum(axis=1)
-    return jnp.sum(losses * count) / jnp.maximum(count.sum(), 1)
+def mean_over_groups[Losses](
+    loss: Callable[..., Losses],
+    group: RelationGroup,
+    rows: Sequence[Shaped[Array, "batch ..."]],
+    mask: Bool[Array, " batch"],
+) -> Losses:
+    """A loss on the relations among clips, taken within groups of the batch.
+
+    Args:
+        loss: a scalar or a tree of scalars; its arguments are the rows of a group, array by array,
+            and then their mask.
+        group: clips of a group.
+        rows: arrays over the batch.
+        mask: rows that count.
+
+    Returns:
+        The mean of the groups' losses, weighted by the rows that count in each.
+    """
+    groups = grouped(mask, group)
+    losses = jax.vmap(loss)(*(grouped(array, group) for array in rows), groups)
+    count = groups.sum(axis=1)
+    return jax.tree.map(
+        lambda values: jnp.sum(values * count) / jnp.maximum(count.sum(), 1), losses
+    )

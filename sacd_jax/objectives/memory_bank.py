@@ -1,4 +1,4 @@
-"""Memory bank: a ring buffer of feature vectors with labels, as a pytree (paper IV-C, Eq. 13)."""
+"""Memory bank: a ring buffer of feature vectors and labels, as a pytree (paper IV-C, Eq. 13)."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,12 @@ EMPTY = -1
 
 @struct.dataclass
 class MemoryBank:
-    """The newest rows that were pushed.
+    """The rows that were pushed last.
 
     Attributes:
-        features: rows, float32.
-        labels: their classes, `EMPTY` in slots never filled.
-        cursor: slot of the next push, int32.
+        features: the rows, float32.
+        labels: their classes; `EMPTY` in slots that were never filled.
+        cursor: slot of the next row, int32.
     """
 
     features: Float[Array, "size dim"]
@@ -38,11 +38,11 @@ def empty(size: int, dim: int) -> MemoryBank:
 def push(
     bank: MemoryBank, features: Float[Array, "batch dim"], labels: Int[Array, " batch"]
 ) -> MemoryBank:
-    """Stores a batch, first row first; the bank keeps the newest `size` rows for any batch size.
+    """Stores a batch in its order; the bank keeps the newest `size` rows for any batch size.
 
-    Rows with a label below 0 (padding, unknown stage) are left out and take no slot: they get an
-    address past the end, which the scatter drops. So the shapes stay static, and clips without
-    a stage do not crowd out ones that can be negatives.
+    Rows with a label below 0 (padding, unknown stage) take no slot: they get an address past the
+    end, which the scatter drops. So shapes stay static, and clips without a stage do not displace
+    clips that can be negatives.
     """
     size = bank.labels.shape[0]
     known = labels >= 0
@@ -66,14 +66,15 @@ def hardest(
     k: int,
     extra: tuple[Float[Array, "extra dim"], Int[Array, " extra"]] | None = None,
 ) -> tuple[Float[Array, "batch k"], Bool[Array, "batch k"]]:
-    """The k rows of another class that are most similar (cosine) to each anchor.
+    """The k rows of other classes that are most similar (cosine) to each anchor.
 
     Args:
+        bank: candidates, without gradient.
         anchors: vectors to find negatives for.
-        anchor_labels: their classes; an anchor below 0 has no negatives.
-        k: number of negatives; fewer columns come back when there are fewer candidates.
-        extra: more candidates and their labels (below 0: not a candidate), such as the batch.
-            They carry gradients, the bank's rows do not.
+        anchor_labels: their classes; an anchor with a label below 0 has no negatives.
+        k: number of negatives; with fewer candidates, fewer columns are returned.
+        extra: more candidates with gradient, such as the batch, and their labels (below 0: not a
+            candidate).
 
     Returns:
         Cosines, hardest first, and which of them are true negatives.
@@ -85,7 +86,7 @@ def hardest(
         labels = jnp.concatenate([labels, extra[1].astype(jnp.int32)])
     cosine = l2_normalise(anchors) @ candidates.T
     negative = (labels >= 0) & (labels != anchor_labels[:, None]) & (anchor_labels[:, None] >= 0)
-    # Chosen by a copy without gradient, then taken from the matrix that has one.
+    # Ranked without gradient, then taken from the matrix that has one.
     ranked = jax.lax.stop_gradient(jnp.where(negative, cosine, -jnp.inf))
     _, chosen = jax.lax.top_k(ranked, min(k, labels.shape[0]))
     return (

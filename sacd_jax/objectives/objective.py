@@ -1,42 +1,76 @@
-"""What every way to distil is: heads that train, buffers carried along, named loss terms."""
+"""What every distillation method is: heads to train, buffers to carry along, named losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from input_pipeline.errors import UserError
 from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
+
+Params = Mapping[str, Any]
+Buffers = Mapping[str, Any]
 
 
 @struct.dataclass
 class Keys:
-    """What the momentum encoders say of a batch; constants.
+    """Outputs of the momentum encoders for a batch; constants.
 
     Attributes:
-        student: the average of the student's weights on its clips.
-        teacher: that of a teacher that trains; a frozen teacher's own output.
+        student: output of the average of the student's weights.
+        teacher: the same of a teacher that trains; a frozen teacher's own output.
     """
 
     student: EncoderOutput
     teacher: EncoderOutput
 
 
-Params = Mapping[str, Any]
-Buffers = Mapping[str, Any]
-Terms = dict[str, jax.Array]
+@struct.dataclass
+class Seen:
+    """What a method sees of one step.
+
+    Attributes:
+        student: the student's output.
+        teacher: the teacher's output; a constant where the teacher is frozen.
+        keys: outputs of the momentum encoders; None unless the method has `needs_keys`.
+        batch: `stage` int32 [batch] (-1 unknown), `mask` bool [batch] (False for padding), `index`
+            int32 [batch] (row in the train split).
+        mask: clips that count, see `participating`.
+        rng: random key of the step.
+        step: updates done so far.
+    """
+
+    student: EncoderOutput
+    teacher: EncoderOutput
+    keys: Keys | None
+    batch: Batch
+    mask: Bool[Array, " batch"]
+    rng: PRNGKeyArray
+    step: Int[Array, ""]
+
+
+@struct.dataclass
+class Terms:
+    """Scalars of one step.
+
+    Attributes:
+        losses: what is weighted and added; the names are those of `Objective.weights`.
+        logged: what is only logged.
+    """
+
+    losses: dict[str, Float[Array, ""]]
+    logged: dict[str, Float[Array, ""]] = struct.field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class DataSpec:
-    """What an objective may know of the data before training.
+    """What a method may know of the data before training.
 
     Attributes:
         size: rows of the train split; `batch["index"]` points into them.
@@ -57,53 +91,43 @@ class Objective(ABC):
     """Base of a distillation method: a frozen dataclass of options, and pure functions of arrays.
 
     Attributes:
-        weights: loss term -> its factor in the total. The student's cross-entropy is the task's,
-            with weight 1. A term of weight 0 is not computed.
-        needs_keys: `terms` reads the momentum encoders' outputs.
-        needs_index: `terms` reads `batch["index"]`.
-        row_sharded: names of buffers whose rows may be spread over the mesh; the others are
+        weights: name of a loss -> its factor in the total; `default_weights` makes the field. The
+            student's cross-entropy is the task's, with factor 1. A loss of weight 0 is neither
+            computed nor logged.
+        needs_keys: whether `terms` reads the momentum encoders' outputs.
+        clips_together: a device's share of the batch must be a multiple of this many clips.
+        row_sharded: names of the buffers whose rows may be spread over the mesh; the others are
             replicated.
     """
 
     weights: Mapping[str, float]
     needs_keys: bool = False
-    needs_index: bool = False
+    clips_together: int = 1
     row_sharded: tuple[str, ...] = ()
 
-    @abstractmethod
     def init(
         self,
-        rng: jax.Array,
+        rng: PRNGKeyArray,
         student_spec: EncoderSpec,
         teacher_spec: EncoderSpec,
         data_spec: DataSpec,
     ) -> tuple[Params, Buffers]:
         """Makes the heads (trained with the student) and the buffers (banks, normalisers, ...).
 
+        A method without either need not define it.
+
         Raises:
             UserError: the method cannot work with these sizes.
         """
+        del rng, student_spec, teacher_spec, data_spec
+        return {}, {}
 
     @abstractmethod
-    def terms(
-        self,
-        params: Params,
-        buffers: Buffers,
-        student: EncoderOutput,
-        teacher: EncoderOutput,
-        keys: Keys | None,
-        batch: Batch,
-        rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[Terms, Buffers]:
-        """Loss terms of a batch and the buffers for the next step.
+    def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
+        """Losses of a batch, and the buffers for the next step.
 
-        Entries named in `weights` are losses; the others are only logged. Rows without a stage
-        (`stage` < 0) and padding (`mask` False) take no part. The task hands over the output of
-        a frozen teacher as constants; nothing here stops the gradient of a teacher that trains.
-
-        Args:
-            step: number of updates done, int32 scalar.
+        Clips outside `seen.mask` add nothing. Nothing here stops the gradient of the teacher's
+        output: in some experiments the teacher trains.
         """
 
     def optimizer(self, base: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -111,13 +135,18 @@ class Objective(ABC):
         return base
 
 
+def default_weights(**weights: float) -> Any:
+    """The field `weights` of a method: name of a loss -> its default factor."""
+    return field(default_factory=lambda: dict(weights), hash=False)
+
+
 def participating(batch: Batch) -> Bool[Array, " batch"]:
-    """Rows that take part in a loss: not padding, and with a known stage."""
+    """Clips that count in losses and metrics: not padding, and of a known stage."""
     return batch["mask"] & (batch["stage"] >= 0)
 
 
-def linear_init(rng: jax.Array, inputs: int, outputs: int) -> dict[str, jax.Array]:
-    """Parameters of `linear`, with PyTorch's default start: U(-1/sqrt(inputs), 1/sqrt(inputs))."""
+def linear_init(rng: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, jax.Array]:
+    """Parameters of `linear`, drawn as PyTorch does: U(-1/sqrt(inputs), 1/sqrt(inputs))."""
     limit = inputs**-0.5
     kernel, bias = jax.random.split(rng)
     return {
@@ -133,42 +162,23 @@ def linear(
     return inputs.astype(jnp.float32) @ params["kernel"] + params["bias"]
 
 
-def project_teacher(params: Params, embedding: Float[Array, "*batch dim"]) -> Array:
-    """The teacher's embedding at the student's width: through `params["projection"]` if there is.
-
-    An encoder without a bottleneck of the student's width gets this trainable linear layer
-    (`projection_init`); the others pass unchanged.
-    """
-    if "projection" not in params:
-        return embedding.astype(jnp.float32)
-    return linear(params["projection"], embedding)
-
-
 def projection_init(
-    rng: jax.Array, student_spec: EncoderSpec, teacher_spec: EncoderSpec
+    rng: PRNGKeyArray, student_spec: EncoderSpec, teacher_spec: EncoderSpec
 ) -> dict[str, dict[str, jax.Array]]:
-    """Parameters for `project_teacher`: none where the widths agree."""
+    """Parameters of `project_teacher`: none where the widths agree."""
     if teacher_spec.embedding_dim == student_spec.embedding_dim:
         return {}
     return {"projection": linear_init(rng, teacher_spec.embedding_dim, student_spec.embedding_dim)}
 
 
-def check_choice(option: str, value: Any, choices: Any) -> None:
-    """Refuses a value that is not one of a `Literal`'s.
+def project_teacher(
+    params: Params, embedding: Float[Array, "*batch teacher_dim"]
+) -> Float[Array, "*batch student_dim"]:
+    """The teacher's embedding at the student's width, in float32.
 
-    Raises:
-        UserError: names the option, the value and the choices.
+    A teacher without a bottleneck of the student's width goes through the trainable layer
+    `params["projection"]`; any other passes unchanged.
     """
-    if value not in get_args(choices):
-        expected = " | ".join(map(str, get_args(choices)))
-        raise UserError(f"objective option {option} is {value!r}, expected {expected}")
-
-
-def check_group(option: str, value: int | str) -> None:
-    """Refuses a group size that is neither a positive number nor "global".
-
-    Raises:
-        UserError: names the option and the value.
-    """
-    if value != "global" and not (isinstance(value, int) and value > 0):
-        raise UserError(f'objective option {option} is {value!r}, expected clips or "global"')
+    if "projection" not in params:
+        return embedding.astype(jnp.float32)
+    return linear(params["projection"], embedding)

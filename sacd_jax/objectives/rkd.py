@@ -4,16 +4,13 @@ Reference: lenscloth/RKD, metric/loss.py; HobbitLong/RepDistiller, distiller_zoo
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
 from sacd_jax.objectives.losses import (
-    grouped,
+    RelationGroup,
     l2_normalise,
     masked_mean,
     mean_over_groups,
@@ -22,13 +19,11 @@ from sacd_jax.objectives.losses import (
 )
 from sacd_jax.objectives.objective import (
     Buffers,
-    DataSpec,
-    Keys,
     Objective,
     Params,
+    Seen,
     Terms,
-    check_group,
-    participating,
+    default_weights,
 )
 
 
@@ -38,57 +33,35 @@ class Rkd(Objective):
 
     Attributes:
         weights: RepDistiller's (the authors use 1 and 2 in metric learning).
-        relation_group: clips among which pairs and triplets are formed, or "global"; the angles
-            cost the cube of it.
+        relation_group: clips among which pairs and triplets are formed; the cost of the angles
+            grows with its cube.
     """
 
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {"distance": 25.0, "angle": 50.0}, hash=False
-    )
-    relation_group: int | Literal["global"] = 16
+    weights: Mapping[str, float] = default_weights(distance=25.0, angle=50.0)
+    relation_group: RelationGroup = 16
 
-    def __post_init__(self) -> None:
-        check_group("relation_group", self.relation_group)
+    def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
+        """Losses `distance` and `angle`."""
+        embeddings = (seen.student.embedding, seen.teacher.embedding)
+        losses = mean_over_groups(_both, self.relation_group, embeddings, seen.mask)
+        return Terms(losses), buffers
 
-    def init(
-        self,
-        rng: jax.Array,
-        student_spec: EncoderSpec,
-        teacher_spec: EncoderSpec,
-        data_spec: DataSpec,
-    ) -> tuple[Params, Buffers]:
-        """Nothing to train or to carry."""
-        return {}, {}
 
-    def terms(
-        self,
-        params: Params,
-        buffers: Buffers,
-        student: EncoderOutput,
-        teacher: EncoderOutput,
-        keys: Keys | None,
-        batch: Batch,
-        rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[Terms, Buffers]:
-        """Terms `distance` and `angle`."""
-        rows = participating(batch)
-        vectors, mask = grouped(student.embedding, rows, self.relation_group)
-        targets, _ = grouped(teacher.embedding, rows, self.relation_group)
-        losses = {"distance": distance_loss, "angle": angle_loss}
-        return {
-            name: mean_over_groups(jax.vmap(loss)(vectors, targets, mask), mask)
-            for name, loss in losses.items()
-            if self.weights[name] != 0
-        }, buffers
+def _both(
+    student: Float[Array, "n student_dim"],
+    teacher: Float[Array, "n teacher_dim"],
+    mask: Bool[Array, " n"],
+) -> dict[str, Float[Array, ""]]:
+    arrays = (student, teacher, mask)
+    return {"distance": distance_loss(*arrays), "angle": angle_loss(*arrays)}
 
 
 def distance_loss(
-    vectors: Float[Array, "n student_dim"],
-    targets: Float[Array, "n teacher_dim"],
+    student: Float[Array, "n student_dim"],
+    teacher: Float[Array, "n teacher_dim"],
     mask: Bool[Array, " n"],
 ) -> Float[Array, ""]:
-    """RKD-D: smooth-L1 of pairwise distances, each space's divided by its mean; mean over n * n."""
+    """RKD-D: smooth L1 of pairwise distances, divided by each space's mean; mean over n * n."""
 
     def relative(rows: Array) -> Array:
         # The clamp keeps the square root's gradient finite (at most 5e5).
@@ -97,20 +70,20 @@ def distance_loss(
         return jnp.where(others, distance, 0.0) / jnp.where(mean > 0, mean, 1.0)
 
     others = mask[:, None] & mask & ~jnp.eye(len(mask), dtype=bool)
-    difference = relative(vectors) - relative(targets)
+    difference = relative(student) - relative(teacher)
     return masked_mean(smooth_l1(difference), mask[:, None] & mask)
 
 
 def angle_loss(
-    vectors: Float[Array, "n student_dim"],
-    targets: Float[Array, "n teacher_dim"],
+    student: Float[Array, "n student_dim"],
+    teacher: Float[Array, "n teacher_dim"],
     mask: Bool[Array, " n"],
 ) -> Float[Array, ""]:
-    """RKD-A: smooth-L1 of the cosines of all triplets' angles; mean over n * n * n."""
+    """RKD-A: smooth L1 of the cosines of all triplets' angles; mean over n * n * n."""
 
     def cosines(rows: Array) -> Array:
         edges = l2_normalise(rows[None] - rows[:, None])
         return jnp.einsum("jid,jkd->jik", edges, edges)
 
     triplets = mask[:, None, None] & mask[:, None] & mask
-    return masked_mean(smooth_l1(cosines(vectors) - cosines(targets)), triplets)
+    return masked_mean(smooth_l1(cosines(student) - cosines(teacher)), triplets)

@@ -1,8 +1,9 @@
 """SACD: structure- and sample-level contrastive distillation (the paper's Eqs. 1-13).
 
-Three terms beside the task's cross-entropy (Eq. 5): `graph` pulls the graphs of a group of clips
-in video and EEG together and apart from other groups' (L_D), `contrast` does so for single clips
-against hard negatives of other stages (L_C), `jsd` for the class distributions.
+Three losses in addition to the task's cross-entropy (Eq. 5): `graph` pulls the student's and the
+teacher's graph of a group of clips together and pushes those of different groups apart (L_D),
+`contrast` does the same for single clips and hard negatives of other stages (L_C), and `jsd` pulls
+the class distributions together.
 """
 
 from collections.abc import Mapping
@@ -12,10 +13,10 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from input_pipeline.errors import UserError
-from sacd_jax.models.encoder import Batch, EncoderOutput, EncoderSpec
+from sacd_jax.models.encoder import EncoderSpec
 from sacd_jax.models.structure_graph import StructureGraph
 from sacd_jax.objectives import memory_bank
 from sacd_jax.objectives.losses import (
@@ -29,15 +30,15 @@ from sacd_jax.objectives.memory_bank import MemoryBank
 from sacd_jax.objectives.objective import (
     Buffers,
     DataSpec,
-    Keys,
     Objective,
     Params,
+    Seen,
     Terms,
-    check_choice,
-    participating,
+    default_weights,
     project_teacher,
     projection_init,
 )
+from sacd_jax.registry import Count
 
 Negatives = Literal["groups_and_previous", "groups", "previous", "none"]
 Norm = Literal["l2", "none"]
@@ -53,42 +54,42 @@ class Sacd(Objective):
 
     Attributes:
         weights: lambda_1..3 of Eq. 5.
-        group_size: clips of a graph; the batch is a whole number of groups.
-        graph: attributes of `StructureGraph` other than its defaults, such as {"layers": 5}.
-        graph_learning_rate: of an Adam of the graph networks' own, at a constant rate (that of
-            Graph Matching Networks is 1e-4); None trains them with the student's optimizer. At
-            too high a rate all graphs become one vector: the two logged distances are then
-            equal, and L_D rests at 1.
+        group_size: clips per graph; the batch is a whole number of such groups.
+        graph: attributes of `StructureGraph` that differ from its defaults, such as {"layers": 5}.
+        graph_learning_rate: constant rate of a separate Adam for the graph networks (1e-4 in Graph
+            Matching Networks); None trains them with the student's optimizer. If the rate is too
+            high, all graphs collapse to one vector: the two logged distances become equal and
+            L_D stays at 1.
         graph_margin: gamma of the pair loss.
-        ld_negatives: graphs a video graph is told apart from: the EEG graphs of the batch's other
-            groups, that of the previous step's first group, or none (the equation as printed).
+        ld_negatives: the teacher's graphs that a student's graph is pushed away from: those of the
+            batch's other groups, that of the previous step's first group, both, or none (the
+            equation as printed).
         ld_norm: `l2` compares unit graph vectors (distances in [0, 4]), `none` the raw ones.
         margin: alpha of the hinge.
-        hardest: K, hard negatives of an anchor.
+        hardest: K, the number of hard negatives per anchor.
         bank_size: rows of each memory bank.
         candidates: negatives come from the bank and the batch, or from the bank alone.
-        lc_reduction: `mean` over negatives and anchors, or the printed `sum` (some 400 times it).
-        lc_directions: video against EEG negatives and EEG against video negatives, or only the
-            first (the student's).
+        lc_reduction: `mean` over negatives and anchors, or the printed `sum` (some 400 times as
+            large).
+        lc_directions: `both` also takes the teacher's vectors as anchors, with negatives of the
+            student; `student` takes only the student's.
         jsd_variant: Jensen-Shannon, or CCL's `jeffreys`.
-        key_encoder: the video bank holds the momentum encoder's embeddings, or the student's own
-            (saves a forward pass).
-        projection_decay: momentum of the teacher projection that fills the EEG bank, where the
-            widths differ.
+        key_encoder: the student's bank holds embeddings of the momentum encoder, or of the student
+            itself (which saves a forward pass).
+        projection_decay: momentum of the averaged teacher projection that fills the teacher's bank,
+            where the widths differ.
     """
 
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {"graph": 0.5, "contrast": 1.0, "jsd": 1.0}, hash=False
-    )
-    group_size: int = 16
+    weights: Mapping[str, float] = default_weights(graph=0.5, contrast=1.0, jsd=1.0)
+    group_size: Count = 16
     graph: Mapping[str, Any] = field(default_factory=dict, hash=False)
     graph_learning_rate: float | None = None
     graph_margin: float = 1.0
     ld_negatives: Negatives = "groups_and_previous"
     ld_norm: Norm = "l2"
     margin: float = 0.2
-    hardest: int = 64
-    bank_size: int = 256
+    hardest: Count = 64
+    bank_size: Count = 256
     candidates: Candidates = "bank_and_batch"
     lc_reduction: Reduction = "mean"
     lc_directions: Directions = "both"
@@ -97,16 +98,6 @@ class Sacd(Objective):
     projection_decay: float = 0.999
 
     def __post_init__(self) -> None:
-        for option, choices in (
-            ("ld_negatives", Negatives),
-            ("ld_norm", Norm),
-            ("candidates", Candidates),
-            ("lc_reduction", Reduction),
-            ("lc_directions", Directions),
-            ("jsd_variant", JsdVariant),
-            ("key_encoder", KeyEncoder),
-        ):
-            check_choice(option, getattr(self, option), choices)
         try:
             self._network()
         except TypeError as error:
@@ -116,19 +107,24 @@ class Sacd(Objective):
         return StructureGraph(**self.graph)
 
     @property
+    def clips_together(self) -> int:
+        """A graph never leaves its device."""
+        return self.group_size
+
+    @property
     def needs_keys(self) -> bool:
-        """True where the video bank is read and filled by the momentum encoder."""
-        fills_video_bank = self.lc_directions == "both" and self.weights["contrast"] != 0
-        return fills_video_bank and self.key_encoder == "ema"
+        """Whether the student's bank is used and holds the momentum encoder's embeddings."""
+        uses_student_bank = self.lc_directions == "both" and self.weights["contrast"] != 0
+        return uses_student_bank and self.key_encoder == "ema"
 
     def init(
         self,
-        rng: jax.Array,
+        rng: PRNGKeyArray,
         student_spec: EncoderSpec,
         teacher_spec: EncoderSpec,
         data_spec: DataSpec,
     ) -> tuple[Params, Buffers]:
-        """See `Objective.init`.
+        """Makes the graph networks, the projection and the banks, as far as weights ask for them.
 
         Raises:
             UserError: the batch is not a whole number of groups.
@@ -147,7 +143,7 @@ class Sacd(Objective):
             group = jnp.zeros((1, self.group_size, dim))
             params["student_graph"] = network(rng_student, group)["params"]
             params["teacher_graph"] = network(rng_teacher, group)["params"]
-            # Random: equal nodes give a zero graph vector, whose norm has no gradient.
+            # Random, because equal nodes give a zero graph vector, whose norm has no gradient.
             shape = (self.group_size, teacher_spec.embedding_dim)
             buffers["previous_group"] = jax.random.normal(rng_group, shape)
             buffers["previous_mask"] = jnp.zeros((self.group_size,), bool)
@@ -159,7 +155,7 @@ class Sacd(Objective):
         return params, buffers
 
     def optimizer(self, base: optax.GradientTransformation) -> optax.GradientTransformation:
-        """`base` for all heads, or an Adam of their own for the graph networks."""
+        """`base` for all heads, or a separate Adam for the graph networks."""
         if self.graph_learning_rate is None:
             return base
         return optax.partition(
@@ -167,34 +163,22 @@ class Sacd(Objective):
             lambda params: {k: "graph" if k.endswith("_graph") else "other" for k in params},
         )
 
-    def terms(
-        self,
-        params: Params,
-        buffers: Buffers,
-        student: EncoderOutput,
-        teacher: EncoderOutput,
-        keys: Keys | None,
-        batch: Batch,
-        rng: jax.Array,
-        step: jax.Array,
-    ) -> tuple[Terms, Buffers]:
-        """Terms `graph`, `contrast`, `jsd`; logs the mean distances of paired and other graphs."""
-        mask = participating(batch)
-        labels = jnp.where(mask, batch["stage"], memory_bank.EMPTY)
-        video = student.embedding.astype(jnp.float32)
-        eeg = project_teacher(params, teacher.embedding)
-        terms: Terms = {}
-        buffers = dict(buffers)
+    def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
+        """Losses `graph`, `contrast`, `jsd`; logs the mean distance of paired and other graphs."""
+        labels = jnp.where(seen.mask, seen.batch["stage"], memory_bank.EMPTY)
+        student = seen.student.embedding.astype(jnp.float32)
+        teacher = project_teacher(params, seen.teacher.embedding)
+        losses, logged, buffers = {}, {}, dict(buffers)
         if self.weights["graph"] != 0:
-            terms |= self._graph(params, buffers, video, eeg, mask)
+            losses["graph"], logged = self._graph(params, buffers, student, teacher, seen.mask)
             first = slice(0, self.group_size)
-            buffers["previous_group"] = _constant(teacher.embedding[first])
-            buffers["previous_mask"] = mask[first]
+            buffers["previous_group"] = _constant(seen.teacher.embedding[first])
+            buffers["previous_mask"] = seen.mask[first]
         if self.weights["contrast"] != 0:
             student_bank, teacher_bank = buffers["student_bank"], buffers["teacher_bank"]
-            terms["contrast"] = hinge(
-                video,
-                eeg,
+            losses["contrast"] = hinge(
+                student,
+                teacher,
                 labels,
                 student_bank,
                 teacher_bank,
@@ -204,43 +188,46 @@ class Sacd(Objective):
                 reduction=self.lc_reduction,
                 directions=self.lc_directions,
             )
+            keys = seen.keys
             if self.lc_directions == "both":
-                key = video if keys is None or not self.needs_keys else keys.student.embedding
+                key = student if keys is None or not self.needs_keys else keys.student.embedding
                 buffers["student_bank"] = memory_bank.push(student_bank, l2_normalise(key), labels)
-            teacher_key = teacher if keys is None else keys.teacher
-            eeg_key = project_teacher(params, teacher_key.embedding)
+            teacher_key = (seen.teacher if keys is None else keys.teacher).embedding
             if "projection" in buffers:
                 buffers["projection"] = optax.incremental_update(
                     _constant(params["projection"]),
                     buffers["projection"],
                     1.0 - self.projection_decay,
                 )
-                eeg_key = project_teacher(buffers, teacher_key.embedding)
-            buffers["teacher_bank"] = memory_bank.push(teacher_bank, l2_normalise(eeg_key), labels)
+            key = project_teacher(buffers, teacher_key)
+            buffers["teacher_bank"] = memory_bank.push(teacher_bank, l2_normalise(key), labels)
         if self.weights["jsd"] != 0:
-            terms["jsd"] = jsd(student.logits, teacher.logits, mask, self.jsd_variant)
-        return terms, buffers
+            logits = (seen.student.logits, seen.teacher.logits)
+            losses["jsd"] = jsd(*logits, seen.mask, self.jsd_variant)
+        return Terms(losses, logged), buffers
 
     def _graph(
         self,
         params: Params,
         buffers: Buffers,
-        video: Float[Array, "batch dim"],
-        eeg: Float[Array, "batch dim"],
+        student: Float[Array, "batch dim"],
+        teacher: Float[Array, "batch dim"],
         mask: Bool[Array, " batch"],
-    ) -> Terms:
-        """L_D of the batch's groups. A group needs two clips with a stage to count."""
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """L_D of the batch's groups, and mean distances. A group counts if two of its clips do."""
         network = self._network()
         members = mask.reshape(-1, self.group_size)
         groups, teacher_members = len(members), members
-        video = video.reshape(*members.shape, -1)
-        eeg = eeg.reshape(*members.shape, -1)
+        student = student.reshape(*members.shape, -1)
+        teacher = teacher.reshape(*members.shape, -1)
         if self.ld_negatives in ("groups_and_previous", "previous"):
             previous = project_teacher(params, buffers["previous_group"])
-            eeg = jnp.concatenate([eeg, previous[None]])
+            teacher = jnp.concatenate([teacher, previous[None]])
             teacher_members = jnp.concatenate([members, buffers["previous_mask"][None]])
-        student_graphs = network.apply({"params": params["student_graph"]}, video, members)
-        teacher_graphs = network.apply({"params": params["teacher_graph"]}, eeg, teacher_members)
+        student_graphs = network.apply({"params": params["student_graph"]}, student, members)
+        teacher_graphs = network.apply(
+            {"params": params["teacher_graph"]}, teacher, teacher_members
+        )
 
         present = (members.sum(axis=1) > 1)[:, None] & (teacher_members.sum(axis=1) > 1)
         own = jnp.eye(*present.shape, dtype=bool)
@@ -248,14 +235,9 @@ class Sacd(Objective):
         if self.ld_negatives in ("previous", "none"):
             negative &= jnp.arange(present.shape[1]) >= groups
         distance = graph_distances(student_graphs, teacher_graphs, self.ld_norm)
-        return {
-            "graph": pair_loss(
-                distance,
-                positive,
-                negative,
-                self.graph_margin,
-                balanced=self.ld_negatives != "none",
-            ),
+        balanced = self.ld_negatives != "none"
+        loss = pair_loss(distance, positive, negative, self.graph_margin, balanced)
+        return loss, {
             "graph_distance_positive": masked_mean(distance, positive),
             "graph_distance_negative": masked_mean(distance, negative),
         }
@@ -266,7 +248,7 @@ def graph_distances(
     teacher_graphs: Float[Array, "others dim"],
     norm: Norm = "l2",
 ) -> Float[Array, "groups others"]:
-    """Squared Euclidean distance of every pair of graph vectors, of unit length with `l2`."""
+    """Squared Euclidean distance of every pair of graph vectors; `l2` scales them to length 1."""
     if norm == "l2":
         student_graphs, teacher_graphs = l2_normalise(student_graphs), l2_normalise(teacher_graphs)
     return squared_distances(student_graphs, teacher_graphs)
@@ -285,9 +267,12 @@ def pair_loss(
     max(0, margin - t (1 - d)), t = 1 for positive pairs and -1 for negative ones.
 
     Args:
-        distance: squared distances.
-        balanced: half the mean over positives plus half the mean over negatives (0 where there
-            are none); else the mean over positives alone.
+        distance: squared distances d.
+        positive: pairs to pull together.
+        negative: pairs to push apart.
+        margin: gamma.
+        balanced: half the mean over positives plus half the mean over negatives (0 if there are
+            none); else the mean over positives alone.
     """
     pull = masked_mean(jax.nn.relu(margin - 1.0 + distance), positive)
     if not balanced:
@@ -297,11 +282,11 @@ def pair_loss(
 
 
 def hinge(
-    video: Float[Array, "batch dim"],
-    eeg: Float[Array, "batch dim"],
+    student: Float[Array, "batch dim"],
+    teacher: Float[Array, "batch dim"],
     labels: Int[Array, " batch"],
-    video_bank: MemoryBank,
-    eeg_bank: MemoryBank,
+    student_bank: MemoryBank,
+    teacher_bank: MemoryBank,
     *,
     margin: float = 0.2,
     k: int = 64,
@@ -311,16 +296,23 @@ def hinge(
 ) -> Float[Array, ""]:
     """L_C (Eqs. 12, 13): two-way hinge on cosines with hard negatives (fartashf/vsepp: model.py).
 
-    The video anchor meets EEG negatives, the EEG anchor video negatives. An anchor without a
+    A student's anchor has negatives of the teacher, and the other way round. An anchor without a
     negative of another stage adds 0.
 
     Args:
-        labels: stages; rows below 0 take no part.
+        student: the student's vectors.
+        teacher: the teacher's vectors of the same clips, at the same width.
+        labels: stages; rows with a label below 0 do not count.
+        student_bank: more negatives for the teacher's anchors.
+        teacher_bank: more negatives for the student's anchors.
+        margin: alpha.
+        k: hard negatives per anchor.
+        candidates, reduction, directions: see `Sacd`.
     """
-    own = jnp.sum(l2_normalise(video) * l2_normalise(eeg), axis=-1, keepdims=True)
-    pairs = [(video, eeg, eeg_bank)]
+    own = jnp.sum(l2_normalise(student) * l2_normalise(teacher), axis=-1, keepdims=True)
+    pairs = [(student, teacher, teacher_bank)]
     if directions == "both":
-        pairs.append((eeg, video, video_bank))
+        pairs.append((teacher, student, student_bank))
     total = jnp.zeros(())
     for anchors, others, bank in pairs:
         extra = (others, labels) if candidates == "bank_and_batch" else None

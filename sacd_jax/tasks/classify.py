@@ -17,7 +17,7 @@ from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.tasks import train_state
 from sacd_jax.tasks.augment import augment
 from sacd_jax.tasks.task import Setup, Task
-from sacd_jax.tasks.terms import Terms, metrics_of, own_terms, weighted_sum
+from sacd_jax.tasks.terms import Scalars, metrics_of, own_terms, weighted_sum
 from sacd_jax.tasks.train_state import TrainState, Tree
 
 
@@ -86,7 +86,7 @@ class Classify(Task):
         batch_stats = student.get("batch_stats", {})
         return train_state.create(seed, params, batch_stats, self.optimizer, carry=carry)
 
-    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """One update by cross-entropy. Pure: (state, batch) -> (state, metrics)."""
         augment_rng, dropout_rng = jax.random.split(state.rng())
         batch = augment(augment_rng, batch, self.augment)

@@ -33,13 +33,13 @@ from sacd_jax.models.encoder import (
     spec_of,
 )
 from sacd_jax.objectives.losses import cross_entropy
-from sacd_jax.objectives.objective import DataSpec, Keys, Objective
+from sacd_jax.objectives.objective import DataSpec, Keys, Objective, Seen, participating
 from sacd_jax.runs import model_file
 from sacd_jax.runs.lending import lent_teacher
 from sacd_jax.tasks import optimizer, train_state
 from sacd_jax.tasks.augment import augment
 from sacd_jax.tasks.task import Setup, Task
-from sacd_jax.tasks.terms import Terms, metrics_of, own_terms, weighted_sum
+from sacd_jax.tasks.terms import Scalars, metrics_of, own_terms, weighted_sum
 from sacd_jax.tasks.train_state import TrainState, Tree
 
 
@@ -91,7 +91,7 @@ class Distill(Task):
         transform = setup.optimizer(total_steps)
         method = run.objective
         objective = objectives.create(method.name, method.weights, **method.options)
-        parallel.check_batch_size(run.batch_size, mesh, getattr(objective, "group_size", 1))
+        parallel.check_batch_size(run.batch_size, mesh, objective.clips_together)
         teacher, lent = None, {}
         if teacher_outputs is None:
             stored = lent_teacher(run.teacher, siblings)
@@ -183,7 +183,7 @@ class Distill(Task):
             buffers=buffers,
         )
 
-    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         """One update of student, heads and banks (Eq. 5).
 
         Pure: (state, batch) -> (state, metrics).
@@ -204,28 +204,23 @@ class Distill(Task):
                 teacher, teacher_state, teachers_own = self._trained_teacher(
                     variables, batch, dropout_rng
                 )
-            distilled, buffers = self.objective.terms(
-                params["objective"],
-                state.buffers,
-                student,
-                teacher,
-                keys,
-                batch,
-                objective_rng,
-                state.step,
-            )
+            mask = participating(batch)
+            seen = Seen(student, teacher, keys, batch, mask, objective_rng, state.step)
+            terms, buffers = self.objective.terms(params["objective"], state.buffers, seen)
             own = own_terms(student, batch) | teachers_own
             own["cross_entropy"] = cross_entropy(
                 student.logits, batch["stage"], batch["mask"], self.class_weights
             )
-            terms = distilled | own
-            weights = self.objective.weights | dict.fromkeys(own, 1.0)
-            total = weighted_sum(terms, {k: weight for k, weight in weights.items() if weight})
-            return total, (terms, student, batch_stats, teacher_state, buffers)
+            weights = {name: weight for name, weight in self.objective.weights.items() if weight}
+            weights |= dict.fromkeys(own, 1.0)
+            losses = terms.losses | own
+            losses = {name: losses[name] for name in weights}
+            total = weighted_sum(losses, weights)
+            return total, (losses | terms.logged, student, batch_stats, teacher_state, buffers)
 
         (total, aux), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-        terms, student, batch_stats, teacher_state, buffers = aux
-        metrics = metrics_of(total, terms, student, batch, gradients)
+        scalars, student, batch_stats, teacher_state, buffers = aux
+        metrics = metrics_of(total, scalars, student, batch, gradients)
         state = state.updated(
             self.optimizer,
             gradients,
@@ -267,7 +262,7 @@ class Distill(Task):
 
     def _trained_teacher(
         self, variables: Mapping[str, Tree], batch: Batch, rng: jax.Array
-    ) -> tuple[EncoderOutput, dict[str, Tree], Terms]:
+    ) -> tuple[EncoderOutput, dict[str, Tree], Scalars]:
         """Output of a teacher that trains, its new statistics, its own loss terms (`teacher_…`)."""
         assert self.teacher is not None
         dropout = jax.random.fold_in(rng, 1)

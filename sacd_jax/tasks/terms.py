@@ -10,10 +10,10 @@ from sacd_jax.models.encoder import Batch, EncoderOutput
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.objectives.objective import participating
 
-Terms = dict[str, Float[Array, ""]]
+Scalars = dict[str, Float[Array, ""]]
 
 
-def own_terms(output: EncoderOutput, batch: Batch) -> Terms:
+def own_terms(output: EncoderOutput, batch: Batch) -> Scalars:
     """Loss terms of a network's own published recipe, each of weight 1; most networks have none.
 
     `penalty` (DeepSleepNet, Modified-SEN) and `domain`, the cross-entropy of Modified-SEN's second
@@ -28,14 +28,14 @@ def own_terms(output: EncoderOutput, batch: Batch) -> Terms:
     return terms
 
 
-def weighted_sum(terms: Terms, weights: Mapping[str, float]) -> Float[Array, ""]:
-    """The loss (paper Eq. 5): terms with a weight; the others are only logged."""
+def weighted_sum(terms: Scalars, weights: Mapping[str, float]) -> Float[Array, ""]:
+    """The loss (paper Eq. 5): the sum of each term times its weight."""
     return sum((weights[name] * terms[name] for name in weights), jnp.zeros(()))
 
 
 def metrics_of(
-    loss: Float[Array, ""], terms: Terms, output: EncoderOutput, batch: Batch, gradients: object
-) -> Terms:
+    loss: Float[Array, ""], terms: Scalars, output: EncoderOutput, batch: Batch, gradients: object
+) -> Scalars:
     """Scalars of a step: the loss, its terms, the batch's accuracy and the gradient's norm."""
     valid = participating(batch).astype(jnp.float32)
     correct = (jnp.argmax(output.logits, -1) == batch["stage"]) * valid

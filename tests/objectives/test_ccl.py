@@ -10,7 +10,7 @@ from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec
 from sacd_jax.objectives.ccl import compose, nce
 from sacd_jax.objectives.losses import cross_entropy, jsd
-from sacd_jax.objectives.objective import linear
+from sacd_jax.objectives.objective import Seen, linear, participating
 from tests.golden.fill import fill_entry
 from tests.objectives.vectors import (
     EVERY,
@@ -79,24 +79,23 @@ def test_composition_golden():
 
 def run(params, student, logits, batch=BATCH, teacher=TEACHER):
     objective = objectives.create("ccl")
-    terms, _ = objective.terms(
-        params,
-        {},
+    seen = Seen(
         EncoderOutput(student, logits),
         EncoderOutput(teacher, TEACHER_LOGITS),
         None,
         batch,
+        participating(batch),
         jax.random.key(0),
         jnp.int32(0),
     )
-    return terms
+    return objective.terms(params, {}, seen)[0].losses
 
 
 def both_ways(first, second):
     return nce(first, second, LABELS, EVERY) + nce(second, first, LABELS, EVERY)
 
 
-def video_loss(params, student, logits):
+def student_loss(params, student, logits):
     composed = compose(params["compose"], TEACHER, student)
     head_logits = linear(params["classify"], composed)
     loss = cross_entropy(logits, LABELS) + both_ways(student, composed)
@@ -110,21 +109,21 @@ def head_loss(params, student, logits):
     return loss + both_ways(TEACHER, composed) + jsd(logits, head_logits, None, "jeffreys")
 
 
-def test_student_sees_the_video_loss_and_the_head_sees_both():
+def test_the_student_gets_its_own_gradient_and_the_head_that_of_both_losses():
     """One backward pass gives what the reference gets by two and a reset in between."""
 
     def total(params, student, logits):
         return sum(run(params, student, logits).values()) + cross_entropy(logits, LABELS)
 
     at = (golden_head(), STUDENT, STUDENT_LOGITS)
-    np.testing.assert_allclose(total(*at), video_loss(*at) + head_loss(*at), rtol=1e-6)
+    np.testing.assert_allclose(total(*at), student_loss(*at) + head_loss(*at), rtol=1e-6)
     head, *student = jax.grad(total, argnums=(0, 1, 2))(*at)
-    video_head, *video_student = jax.grad(video_loss, argnums=(0, 1, 2))(*at)
+    own_head, *own_student = jax.grad(student_loss, argnums=(0, 1, 2))(*at)
     head_head, *head_student = jax.grad(head_loss, argnums=(0, 1, 2))(*at)
-    for got, expected, dropped in zip(student, video_student, head_student, strict=True):
+    for got, expected, dropped in zip(student, own_student, head_student, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-6)
         assert np.abs(dropped).max() > 1e-3  # or the test would not tell
-    expected = jax.tree.map(jnp.add, video_head, head_head)
+    expected = jax.tree.map(jnp.add, own_head, head_head)
     for got, want in zip(jax.tree.leaves(head), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)
 

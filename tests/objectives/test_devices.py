@@ -2,13 +2,15 @@
 
 import pytest
 
+from sacd_jax import objectives
+
 CHECK = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput
-from sacd_jax.objectives.objective import Keys
+from sacd_jax.objectives.objective import Keys, Seen, participating
 from tests.objectives.two_layers import (
     BATCH, DATA, OPTIONS, SPEC, TWO_LAYERS, clips, encode, encoder_init,
 )
@@ -28,19 +30,20 @@ for name in sys.argv[1:]:
     on_video, (name, *changes) = name.startswith("video "), name.removeprefix("video ").split()
     network = VIDEO if on_video else TWO_LAYERS
     video = network.clips(2)[:BATCH]
-    options = OPTIONS[name] | dict(change.split("=") for change in changes)
+    options = OPTIONS.get(name, {}) | dict(change.split("=") for change in changes)
     objective = objectives.create(name, **options)
     heads, buffers = objective.init(jax.random.key(7), network.spec, SPEC, DATA)
 
     def step(heads, student, buffers, batch, video, eeg):
         def loss(heads, student):
-            terms, new = objective.terms(
-                heads, buffers, network.encode(student, video), encode(encoder_init(5), eeg),
+            seen = Seen(
+                network.encode(student, video), encode(encoder_init(5), eeg),
                 Keys(network.encode(network.init(6), video), encode(encoder_init(5), eeg))
                 if objective.needs_keys else None,
-                batch, jax.random.key(3), jnp.int32(9),
+                batch, participating(batch), jax.random.key(3), jnp.int32(9),
             )
-            return sum(w * terms[k] for k, w in objective.weights.items()), (terms, new)
+            terms, new = objective.terms(heads, buffers, seen)
+            return sum(w * terms.losses[k] for k, w in objective.weights.items()), (terms, new)
         return jax.grad(loss, argnums=(0, 1), has_aux=True)(heads, student)
 
     def run(of_rows, of_others, steps=2):
@@ -66,7 +69,7 @@ for name in sys.argv[1:]:
 # Options after the name; the student is the video network where that is said, else of two layers.
 # Relations among 16 clips cross the devices' borders: 4 clips on each.
 OBJECTIVES = ["sacd", "crd bank_sharding=rows", "pkt"]
-OTHERS = ["fitnet", "rkd", "crd", "ifd", "cmc", "ccl"]
+OTHERS = [name for name in objectives.available() if name not in OBJECTIVES]
 ON_VIDEO = ["video crd bank_sharding=rows", "video ccl"]
 
 

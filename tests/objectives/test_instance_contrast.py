@@ -10,6 +10,7 @@ from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec, crd
 from sacd_jax.objectives.instance_contrast import nce
+from sacd_jax.objectives.objective import Seen, participating
 from tests.golden.fill import fill
 from tests.objectives.vectors import STUDENT, TEACHER, matrix
 
@@ -37,16 +38,17 @@ def golden(name, **options):
 
 
 def run(objective, params, buffers, student=STUDENT, teacher=TEACHER, batch=BATCH, seed=0):
-    return objective.terms(
-        params,
-        buffers,
+    seen = Seen(
         EncoderOutput(student, LOGITS),
         EncoderOutput(teacher, LOGITS),
         None,
         batch,
+        participating(batch),
         jax.random.key(seed),
         jnp.int32(0),
     )
+    terms, new = objective.terms(params, buffers, seen)
+    return terms.losses, new
 
 
 def test_crd_golden():
@@ -251,7 +253,6 @@ def test_cmc_softmax_is_a_cross_entropy():
 def test_row_sharded_banks_are_filled_up_and_the_filling_is_never_drawn(name):
     objective = objectives.create(name, negatives=100, dim=4, bank_sharding="rows")
     assert objective.row_sharded == ("student_bank", "teacher_bank")
-    assert objective.needs_index
     params, buffers = objective.init(jax.random.key(0), SPEC, SPEC, DATA)
     assert buffers["student_bank"].shape == (1024, 4)
     draw = objective.draw(buffers, jnp.arange(6), jnp.zeros(6, jnp.int32), 100, jax.random.key(0))

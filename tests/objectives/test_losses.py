@@ -79,13 +79,23 @@ def test_smooth_l1_meets_at_one():
 @pytest.mark.parametrize(("batch", "group", "groups"), [(8, 4, 2), (10, 4, 3), (3, 4, 1)])
 def test_groups_fill_up_with_masked_rows(batch, group, groups):
     rows = jnp.arange(batch * 2.0).reshape(batch, 2) + 1
-    cut, mask = losses.grouped(rows, jnp.ones(batch, bool), group)
+    cut = losses.grouped(rows, group)
+    mask = losses.grouped(jnp.ones(batch, bool), group)
     assert cut.shape[0] == groups
     assert int(mask.sum()) == batch
     np.testing.assert_array_equal(cut.reshape(-1, 2)[mask.reshape(-1)], rows)
-    whole, whole_mask = losses.grouped(rows, jnp.ones(batch, bool), "global")
-    assert whole.shape == (1, batch, 2)
-    assert whole_mask.all()
-    counted = losses.mean_over_groups(jnp.arange(float(groups)), mask)
-    expected = np.average(np.arange(groups), weights=np.asarray(mask).sum(1))
-    np.testing.assert_allclose(counted, expected, rtol=1e-6)
+    assert losses.grouped(rows, "global").shape == (1, batch, 2)
+
+
+def test_groups_count_by_their_rows():
+    """A loss of each group, and not of the batch; groups with more rows weigh more."""
+    rows = jnp.arange(10.0)
+    mask = jnp.ones(10, bool).at[1].set(False)
+
+    def loss(rows, mask):
+        return jnp.where(mask, rows, 0).max()
+
+    mean = losses.mean_over_groups(loss, 4, (rows,), mask)
+    np.testing.assert_allclose(mean, (3 * 3 + 4 * 7 + 2 * 9) / 9, rtol=1e-6)
+    whole = losses.mean_over_groups(loss, "global", (rows,), mask)
+    np.testing.assert_allclose(whole, 9, rtol=1e-6)

@@ -12,7 +12,7 @@ from input_pipeline.errors import UserError
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec, memory_bank
-from sacd_jax.objectives.objective import Keys
+from sacd_jax.objectives.objective import Keys, Seen, participating
 from sacd_jax.objectives.sacd import graph_distances, hinge, pair_loss
 from tests.golden.fill import fill
 from tests.objectives.vectors import LABELS, STUDENT, TEACHER, matrix
@@ -63,9 +63,9 @@ def golden_banks():
     ]
 
 
-def banked(video=STUDENT, eeg=TEACHER, labels=LABELS, **options):
+def banked(student=STUDENT, teacher=TEACHER, labels=LABELS, **options):
     banks = options.pop("banks", None) or golden_banks()
-    return hinge(video, eeg, labels, *banks, **({"k": 3, "candidates": "bank"} | options))
+    return hinge(student, teacher, labels, *banks, **({"k": 3, "candidates": "bank"} | options))
 
 
 def test_hinge_golden():
@@ -84,15 +84,15 @@ def test_hinge_by_hand_with_bank_and_batch():
         x = np.asarray(x, np.float64)
         return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
-    video, eeg, labels = unit(STUDENT), unit(TEACHER), np.asarray(LABELS)
+    student, teacher, labels = unit(STUDENT), unit(TEACHER), np.asarray(LABELS)
     total = 0.0
-    for anchors, others, bank in ((video, eeg, banks[1]), (eeg, video, banks[0])):
+    for anchors, others, bank in ((student, teacher, banks[1]), (teacher, student, banks[0])):
         candidates = np.concatenate([unit(bank.features), others])
         classes = np.concatenate([bank.labels, labels])
         for n, label in enumerate(labels):
             cosine = candidates[(classes >= 0) & (classes != label)] @ anchors[n]
             worst = np.sort(cosine)[::-1][:7]
-            total += np.maximum(0.2 - video[n] @ eeg[n] + worst, 0).mean() / len(labels)
+            total += np.maximum(0.2 - student[n] @ teacher[n] + worst, 0).mean() / len(labels)
     loss = banked(k=7, candidates="bank_and_batch")
     np.testing.assert_allclose(loss, total, rtol=1e-5)
 
@@ -117,23 +117,23 @@ def test_one_stage_in_batch_and_bank():
 
 
 def test_second_direction_only_switches_the_pull_when_candidates_are_the_bank():
-    """Its negatives are constants: the gradient is -dS(video, eeg) times the active share."""
+    """Its negatives are constants: the gradient is -dS(student, teacher) times the active share."""
 
-    def second(video):
-        both = banked(video, reduction="mean")
-        return both - banked(video, reduction="mean", directions="student")
+    def second(student):
+        both = banked(student, reduction="mean")
+        return both - banked(student, reduction="mean", directions="student")
 
-    video, eeg = STUDENT, TEACHER
+    student, teacher = STUDENT, TEACHER
     banks = golden_banks()
-    cosine, valid = memory_bank.hardest(banks[0], eeg, LABELS, 3)
+    cosine, valid = memory_bank.hardest(banks[0], teacher, LABELS, 3)
 
-    def own(video):
-        norm = jnp.linalg.norm(video, axis=1) * jnp.linalg.norm(eeg, axis=1)
-        return (video * eeg).sum(1) / norm
+    def own(student):
+        norm = jnp.linalg.norm(student, axis=1) * jnp.linalg.norm(teacher, axis=1)
+        return (student * teacher).sum(1) / norm
 
-    active = ((0.2 - own(video)[:, None] + cosine > 0) & valid).sum(1) / valid.sum(1)
-    expected = jax.grad(lambda v: -(own(v) * active).mean())(video)
-    np.testing.assert_allclose(jax.grad(second)(video), expected, atol=1e-6)
+    active = ((0.2 - own(student)[:, None] + cosine > 0) & valid).sum(1) / valid.sum(1)
+    expected = jax.grad(lambda v: -(own(v) * active).mean())(student)
+    np.testing.assert_allclose(jax.grad(second)(student), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("candidates", ["bank", "bank_and_batch"])
@@ -169,10 +169,10 @@ def step(objective, params, student, buffers, teacher, keys, batch, number):
     """Terms, new buffers, and the gradients of the weighted sum by params and student."""
 
     def loss(params, student):
-        terms, new = objective.terms(
-            params, buffers, student, teacher, keys, batch, jax.random.key(1), number
-        )
-        return sum(terms[name] for name in objective.weights if name in terms), (terms, new)
+        key = jax.random.key(1)
+        seen = Seen(student, teacher, keys, batch, participating(batch), key, number)
+        terms, new = objective.terms(params, buffers, seen)
+        return sum(terms.losses.values()), (terms.losses | terms.logged, new)
 
     grads, (terms, new) = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, student)
     return terms, new, grads
@@ -331,7 +331,7 @@ def test_what_the_user_mistyped():
         objectives.create("sacdd")
     with pytest.raises(UserError, match="no option 'marginn': did you mean 'margin'"):
         objectives.create("sacd", marginn=0.1)
-    with pytest.raises(UserError, match="no loss term 'grap': did you mean 'graph'"):
+    with pytest.raises(UserError, match="no loss 'grap': did you mean 'graph'"):
         objectives.create("sacd", {"grap": 1.0})
     with pytest.raises(UserError, match=r"jsd_variant is 'kl', expected js \| jeffreys"):
         objectives.create("sacd", jsd_variant="kl")
