@@ -31,7 +31,7 @@ from sacd_jax.benchmarks.timed_step import (
     random_batch,
 )
 from sacd_jax.benchmarks.timing import Timed
-from sacd_jax.models.encoder import forward, has_state, output_spec
+from sacd_jax.models.encoder import forward, output_spec
 from sacd_jax.objectives.objective import DataSpec, Objective, Terms, default_weights
 from sacd_jax.objectives.sacd import KeyEncoder
 from sacd_jax.report.tables import Cell, Table, show
@@ -130,7 +130,7 @@ def steps(arguments: argparse.Namespace) -> Iterator[TrainingStep]:
     student = models.create(arguments.student, CLASSES)
     teacher = models.create(arguments.teacher, CLASSES)
     for name, encoder in ((arguments.student, student), (arguments.teacher, teacher)):
-        if has_state(encoder):
+        if encoder.has_state:
             raise UserError(f"{name} sees a night in its order: expected a network of single clips")
     keys = tuple(dict.fromkeys((*student.input_keys, *teacher.input_keys)))
     batch = random_batch(keys, arguments)

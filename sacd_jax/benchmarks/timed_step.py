@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -14,7 +13,7 @@ from input_pipeline.clip_arrays import Form, input_forms
 from input_pipeline.errors import UserError
 from sacd_jax.benchmarks.timing import Measured
 from sacd_jax.config import AugmentConfig, OptimizerConfig
-from sacd_jax.models.encoder import Batch
+from sacd_jax.models.encoder import Batch, Encoder, init_variables
 from sacd_jax.tasks.terms import Scalars
 from sacd_jax.tasks.train_state import TrainState, Tree
 
@@ -57,11 +56,9 @@ class TrainingStep:
         return measured
 
 
-def first_variables(encoder: nn.Module, batch: Batch) -> dict[str, Tree]:
-    """A network's weights before training."""
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    inputs = {key: batch[key] for key in encoder.input_keys}
-    return jax.jit(partial(encoder.init, train=False))(rngs, inputs)
+def first_variables(encoder: Encoder, batch: Batch) -> dict[str, Tree]:
+    """A network's variables before training."""
+    return jax.jit(partial(init_variables, encoder))(jax.random.key(0), batch)
 
 
 def add_clip_arguments(parser: argparse.ArgumentParser, *, batch: int, colours: int) -> None:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv1d, torch_bias, torch_uniform
-from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
+from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool
 
 _conv_init = nn.initializers.normal(0.02)
@@ -168,7 +168,7 @@ class EncoderLayer(nn.Module):
         return (y + dropout(hidden)).swapaxes(1, 2)
 
 
-class AttnSleep(nn.Module):
+class AttnSleep(Encoder):
     """AttnSleep on one EEG channel.
 
     Reads `eeg`, float32 [batch, 3750] in microvolt at 125 Hz, or [batch, 3000] at 100 Hz for the

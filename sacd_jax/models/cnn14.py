@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv2d
-from sacd_jax.models.encoder import Batch, EncoderOutput
+from sacd_jax.models.encoder import Batch, Encoder, EncoderOutput
 
 SAMPLE_RATE = 32_000
 _WINDOW = 1024
@@ -105,7 +105,7 @@ class Block(nn.Module):
         return x
 
 
-class Cnn14(nn.Module):
+class Cnn14(Encoder):
     """Cnn14_emb512: a 14-layer network over log-mel images, embedding of 512 non-negative values.
 
     Reads `audio`, float32 [batch, samples] at 32 kHz, or with `front_end=False` the image
@@ -163,7 +163,7 @@ class Cnn14(nn.Module):
         return EncoderOutput(embedding, logits.astype(jnp.float32), (*stages, embedding))
 
 
-class StoredEmbedding(nn.Module):
+class StoredEmbedding(Encoder):
     """A linear classifier on embeddings that were stored, one vector a clip.
 
     Attributes:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 
 from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv1d
-from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
+from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool, same_padding
 
 SAMPLE_RATE = 100
@@ -159,7 +159,7 @@ class PeepholeLstm(nn.Module):
         return outputs.swapaxes(0, 1), state
 
 
-class DeepSleepNetFeatures(nn.Module):
+class DeepSleepNetFeatures(Encoder):
     """DeepSleepNet's first training stage: clips classified one by one.
 
     Reads `eeg`, float32 [batch, 3750] at 125 Hz or [batch, 3000] at 100 Hz, in microvolt.
@@ -196,7 +196,7 @@ class DeepSleepNetFeatures(nn.Module):
         return EncoderOutput(embedding, logits, stages, extras)
 
 
-class DeepSleepNet(nn.Module):
+class DeepSleepNet(Encoder):
     """DeepSleepNet over sequences of clips.
 
     Reads `eeg`, float32 [batch, length, 3750 or 3000] in microvolt; [batch, samples] counts as
@@ -234,6 +234,7 @@ class DeepSleepNet(nn.Module):
 
     input_keys = ("eeg",)
     optional_keys = ("is_first", "carry")
+    has_state = True
 
     def initial_carry(self, batch_size: int) -> Carry:
         """The state before a night's first clip: zeros."""

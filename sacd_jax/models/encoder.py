@@ -6,9 +6,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from input_pipeline.errors import UserError
 from sacd_jax.registry import check_options, find
@@ -21,15 +20,15 @@ Batch = Mapping[str, Any]
 
 @struct.dataclass
 class EncoderOutput:
-    """What an encoder says of a batch.
+    """An encoder's output for a batch.
 
     Attributes:
         embedding: the vector that is distilled, before the classifier.
         logits: class scores.
         stages: pooled vectors of the inner stages, shallow to deep (FitNet, IFD).
         extras: what only some networks have: `domain_logits` [batch, domains] (Modified-SEN),
-            `carry` (DeepSleepNet: the state to give to the next batch as `batch["carry"]`),
-            `penalty` (scalar the network's own recipe adds to the loss; in training).
+            `carry` (DeepSleepNet: the state to pass on as the next `batch["carry"]`), `penalty`
+            (a scalar that the network's own recipe adds to the loss; in training only).
     """
 
     embedding: Float[Array, "batch dim"]
@@ -40,11 +39,51 @@ class EncoderOutput:
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """Sizes of an encoder's output, known before any weight is."""
+    """Sizes of an encoder's output, known before it has weights."""
 
     embedding_dim: int
     num_classes: int
     stage_dims: tuple[int, ...]
+
+
+class Encoder(nn.Module):
+    """Base of every encoder.
+
+    A subclass says what it reads (`input_keys`) and defines `__call__`. It may use the collections
+    `params` and `batch_stats` and the random stream `dropout`.
+
+    Attributes:
+        input_keys: keys of the batch that it reads.
+        optional_keys: keys that it reads if the batch has them.
+        has_state: whether it carries a state from clip to clip of a night; it then reads
+            `batch["carry"]`, returns the next one in `extras["carry"]`, and defines
+            `initial_carry`.
+        lags: frames that it expects of each moment of a video; None if it reads none.
+    """
+
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    @property
+    def optional_keys(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def has_state(self) -> bool:
+        return False
+
+    @property
+    def lags(self) -> int | None:
+        return None
+
+    def initial_carry(self, batch_size: int) -> Any:
+        """The state before the first clip of a night, a pytree with one row per sequence."""
+        raise NotImplementedError
+
+    def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
+        """Runs on a batch; `train` turns dropout and batch statistics on."""
+        raise NotImplementedError
 
 
 # name -> "module:factory"; a module is imported only when one of its networks is made.
@@ -75,17 +114,18 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
-def create(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
+def create(name: str, num_classes: int = 5, **options: Any) -> Encoder:
     """Makes an encoder by name.
 
-    The module has `input_keys`, the keys of the batch it reads, and
-    `__call__(batch, train: bool) -> EncoderOutput`; collections `params` and `batch_stats`,
-    random stream `dropout`.
+    Args:
+        name: one of `available()`.
+        num_classes: classes of the logits.
+        options: fields of the network's class, or arguments of its factory.
 
     Raises:
-        UserError: no network has that name, or it has no such option or value of it.
+        UserError: there is no such network or option, or an option cannot have that value.
     """
-    make: Callable[..., nn.Module] = find("encoder", name, _REGISTRY)
+    make: Callable[..., Encoder] = find("encoder", name, _REGISTRY)
     try:
         encoder = make(num_classes=num_classes, **options)
     except TypeError as error:
@@ -94,13 +134,18 @@ def create(name: str, num_classes: int = 5, **options: Any) -> nn.Module:
     return encoder
 
 
-def output_spec(encoder: nn.Module, batch: Batch) -> EncoderSpec:
+def init_variables(encoder: Encoder, rng: PRNGKeyArray, batch: Batch) -> dict[str, Any]:
+    """First variables of an encoder (`params`, `batch_stats`), for clips like those of a batch."""
+    inputs = {key: batch[key] for key in encoder.input_keys}
+    return dict(encoder.init({"params": rng, "dropout": rng}, inputs, train=False))
+
+
+def output_spec(encoder: Encoder, batch: Batch) -> EncoderSpec:
     """Sizes of the encoder's output for a batch of arrays or shapes; computes nothing."""
 
     def run(batch: Batch) -> EncoderOutput:
-        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-        output, _ = encoder.init_with_output(rngs, batch, train=False)
-        return output
+        variables = init_variables(encoder, jax.random.key(0), batch)
+        return forward(encoder, variables, batch, train=False)[0]
 
     return spec_of(jax.eval_shape(run, {key: batch[key] for key in encoder.input_keys}))
 
@@ -114,23 +159,13 @@ def spec_of(output: EncoderOutput) -> EncoderSpec:
     )
 
 
-def has_state(encoder: nn.Module) -> bool:
-    """Whether a network carries a state from clip to clip of a night (DeepSleepNet)."""
-    return "carry" in getattr(encoder, "optional_keys", ())
-
-
-def as_float(video: jax.Array) -> Float[Array, "..."]:
-    """Casts stored uint8 pixels to float32 in [0, 1]; runs on the device."""
-    return video.astype(jnp.float32) / 255.0
-
-
 def forward(
-    encoder: nn.Module,
+    encoder: Encoder,
     variables: Mapping[str, Any],
     batch: Batch,
     *,
     train: bool,
-    dropout: jax.Array | None = None,
+    dropout: PRNGKeyArray | None = None,
 ) -> tuple[EncoderOutput, Any]:
     """Runs an encoder on the keys of the batch it reads.
 
@@ -138,14 +173,14 @@ def forward(
         encoder: a module of `create`.
         variables: its `params` and `batch_stats`.
         batch: must hold `encoder.input_keys`, may hold its `optional_keys`.
-        train: batch statistics and dropout on, running statistics moved.
-        dropout: key of the dropout draws; needed when `train`.
+        train: use batch statistics and dropout, and update the running statistics.
+        dropout: random key for dropout; needed if `train`.
 
     Returns:
-        The output and the running statistics (as they were, unless `train`).
+        The output and the running statistics (unchanged unless `train`).
     """
     inputs = {key: batch[key] for key in encoder.input_keys}
-    inputs |= {key: batch[key] for key in getattr(encoder, "optional_keys", ()) if key in batch}
+    inputs |= {key: batch[key] for key in encoder.optional_keys if key in batch}
     if not train:
         return encoder.apply(variables, inputs, train=False), variables.get("batch_stats", {})
     output, updates = encoder.apply(

@@ -9,12 +9,12 @@ from jax import lax
 
 from input_pipeline.errors import UserError
 from sacd_jax.models.conv import torch_uniform
-from sacd_jax.models.encoder import Batch, EncoderOutput, create
+from sacd_jax.models.encoder import Batch, Encoder, EncoderOutput, create
 
 _HIDDEN = {1: (), 3: (256, 64)}
 
 
-class Fusion(nn.Module):
+class Fusion(Encoder):
     """Fully connected layers over the concatenated embeddings of two encoders.
 
     Reads what both encoders read. The encoders' variables are the subtrees `first` and `second`,
@@ -28,8 +28,8 @@ class Fusion(nn.Module):
             would still move them: leave their parameters out of the optimizer.
     """
 
-    first: nn.Module
-    second: nn.Module
+    first: Encoder
+    second: Encoder
     num_classes: int = 5
     layers: int = 1
     frozen: bool = False

@@ -3,10 +3,10 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
+from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
 
 
-class Mlp(nn.Module):
+class Mlp(Encoder):
     """Reads one array of the batch, flattened; integers count as pixels, scaled to [0, 1].
 
     Attributes:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv1d
-from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
+from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool, same_padding
 
 _CONV_L2 = 1e-4
@@ -74,7 +74,7 @@ class Branch(nn.Module):
         return max_pool(x, window, window, same_padding(x.shape[1], window, window))
 
 
-class ModifiedSen(nn.Module):
+class ModifiedSen(Encoder):
     """Modified-SEN on one EEG channel.
 
     Reads `eeg`, float32 [batch, 3750] at 125 Hz or [batch, 30 * sample_rate], in microvolt.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from sacd_jax.models.conv import backend, kaiming_normal, resolve, torch_bias, torch_uniform
-from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, EncoderOutput
+from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
 from sacd_jax.models.video_blocks import (
     Block,
     Shortcut,
@@ -32,7 +32,7 @@ KINETICS_KENSHOHARA = ((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737))
 KINETICS_TORCHVISION = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
 
 
-class VideoResNet(nn.Module):
+class VideoResNet(Encoder):
     """A residual network over moments, height and width of a clip.
 
     Reads `video`, uint8 `[batch, moments * lags, height, width, colours]`. The output's stages are

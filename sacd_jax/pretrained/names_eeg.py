@@ -22,11 +22,6 @@ def attnsleep_unused() -> list[str]:
     return [key for key, path in _attnsleep() if not path]
 
 
-def attnsleep_keys() -> list[str]:
-    """All keys but the counters of batch normalisation, in the order of registration."""
-    return [key for key, _ in _attnsleep()]
-
-
 def cnn14_names() -> dict[str, Path]:
     """qiuqiangkong/audioset_tagging_cnn, pytorch/models.py, Cnn14_emb512: key -> path.
 

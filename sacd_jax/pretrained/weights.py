@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from input_pipeline.errors import UserError, suggestion
 from sacd_jax import models
+from sacd_jax.models.encoder import Encoder, init_variables
 from sacd_jax.pretrained import names, names_eeg
 from sacd_jax.pretrained.pickle_data import printable
 from sacd_jax.pretrained.state_dict import Entry, StateDict, open_state_dict
@@ -173,7 +173,7 @@ def _architecture(name: str) -> _Architecture:
 
 
 def _take(
-    path: str | Path, architecture: str, encoder: nn.Module, state: StateDict
+    path: str | Path, architecture: str, encoder: Encoder, state: StateDict
 ) -> tuple[dict[TreePath, np.ndarray], list[TreePath]]:
     """The encoder's variables that the file has, and the paths that it cannot have."""
     known, entries = ARCHITECTURES[architecture], state.entries
@@ -216,7 +216,7 @@ def _value(path: str | Path, key: str, entry: Entry) -> np.ndarray:
     return value
 
 
-def variable_shapes(encoder: nn.Module) -> Mapping[str, Any]:
+def variable_shapes(encoder: Encoder) -> Mapping[str, Any]:
     """The encoder's variables as shapes; computes nothing."""
     inputs = {
         key: jax.ShapeDtypeStruct(value.shape, value.dtype)
@@ -225,7 +225,7 @@ def variable_shapes(encoder: nn.Module) -> Mapping[str, Any]:
     return jax.eval_shape(lambda inputs: _init(encoder, inputs), inputs)
 
 
-def _draw(encoder: nn.Module, paths: list[TreePath]) -> dict[TreePath, np.ndarray]:
+def _draw(encoder: Encoder, paths: list[TreePath]) -> dict[TreePath, np.ndarray]:
     """Fresh values of some variables; the compiler leaves out all else that `init` computes."""
 
     def draw(inputs: dict[str, Any]) -> list[jax.Array]:
@@ -235,22 +235,20 @@ def _draw(encoder: nn.Module, paths: list[TreePath]) -> dict[TreePath, np.ndarra
     return dict(zip(paths, map(np.asarray, jax.jit(draw)(_inputs(encoder))), strict=True))
 
 
-def _init(encoder: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    return dict(encoder.init(rngs, inputs, train=False))
+def _init(encoder: Encoder, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return init_variables(encoder, jax.random.key(0), inputs)
 
 
-def _inputs(encoder: nn.Module) -> dict[str, np.ndarray]:
-    """A batch of one clip: variables depend on its kind alone."""
-    key = encoder.input_keys[0]
-    rate, lags = getattr(encoder, "sample_rate", 0), getattr(encoder, "lags", 1)
-    shape, dtype = {
-        "video": ((1, 16 * lags, 112, 112, 1), np.uint8),
-        "eeg": ((1, 30 * rate), np.float32),
-        "audio": ((1, 32_000), np.float32),
-        "log_mel": ((1, 101, 64), np.float32),
-    }[key]
-    return {key: np.zeros(shape, dtype)}
+def _inputs(encoder: Any) -> dict[str, np.ndarray]:
+    """A batch of one clip, for an encoder of `ARCHITECTURES`: its variables have no other sizes."""
+    (key,) = encoder.input_keys
+    clips = {
+        "video": lambda: np.zeros((1, 16 * encoder.lags, 112, 112, 1), np.uint8),
+        "eeg": lambda: np.zeros((1, 30 * encoder.sample_rate), np.float32),
+        "audio": lambda: np.zeros((1, 32_000), np.float32),
+        "log_mel": lambda: np.zeros((1, 101, 64), np.float32),
+    }
+    return {key: clips[key]()}
 
 
 def _torch(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -4,12 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 
 from input_pipeline.errors import UserError
 from sacd_jax.config import EncoderConfig
-from sacd_jax.models.encoder import Batch
+from sacd_jax.models.encoder import Batch, Encoder, init_variables
 from sacd_jax.runs import model_file
 
 
@@ -50,7 +49,7 @@ def lent_teacher(teacher: EncoderConfig, siblings: Path) -> model_file.Model:
 
 
 def first_variables(
-    config: EncoderConfig, encoder: nn.Module, example: Batch, siblings: Path, seed: int
+    config: EncoderConfig, encoder: Encoder, example: Batch, siblings: Path, seed: int
 ) -> dict[str, Any]:
     """Weights of a network before the first step: drawn from the seed, or stored ones that fit.
 
@@ -67,9 +66,7 @@ def first_variables(
     Raises:
         UserError: the stored network is missing, or does not fit.
     """
-    inputs = {key: example[key] for key in encoder.input_keys}
-    rngs = {"params": jax.random.key(seed), "dropout": jax.random.key(seed)}
-    variables = jax.jit(partial(encoder.init, train=False))(rngs, inputs)
+    variables = jax.jit(partial(init_variables, encoder))(jax.random.key(seed), example)
     if config.pretrained:
         stored = model_file.load(lender(config, siblings))
         variables, fresh = model_file.fill(variables, stored.variables)

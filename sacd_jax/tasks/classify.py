@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from input_pipeline.source import ClipSource
 from sacd_jax import parallel
 from sacd_jax.config import RunConfig
-from sacd_jax.models.encoder import Batch, forward, has_state
+from sacd_jax.models.encoder import Batch, forward
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.tasks import train_state
 from sacd_jax.tasks.augment import augment
@@ -51,7 +51,7 @@ class Classify(Task):
         setup = Setup.make(run, source, mesh, siblings, teacher_outputs)
         student, weights = setup.make_student(), setup.class_weights()
         transform = setup.optimizer(total_steps)
-        unit = "number of sequences" if has_state(student) else "batch_size"
+        unit = "number of sequences" if student.has_state else "batch_size"
         parallel.check_batch_size(_rows(run), mesh, name=unit)
         return cls(
             student=student,
@@ -67,7 +67,7 @@ class Classify(Task):
         example = setup.example(self.input_keys)
         variables = setup.first_variables(self.student, example, seed)
         carry = None
-        if has_state(self.student):
+        if self.student.has_state:
             carry = self.student.initial_carry(_rows(setup.run))
         state = self.first_state(seed, variables, carry)
         return parallel.place(state, setup.mesh, by_rows=("carry",))

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -25,10 +24,11 @@ from sacd_jax import models, objectives, parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import (
     Batch,
+    Encoder,
     EncoderOutput,
     EncoderSpec,
     forward,
-    has_state,
+    init_variables,
     output_spec,
     spec_of,
 )
@@ -55,7 +55,7 @@ class Distill(Task):
         lent: the teacher's variables at the start.
     """
 
-    teacher: nn.Module | None
+    teacher: Encoder | None
     objective: Objective
     key_encoder_decay: float = 0.999
     teacher_trainable: bool = False
@@ -97,13 +97,13 @@ class Distill(Task):
             stored = lent_teacher(run.teacher, siblings)
             teacher = models.create(stored.encoder, stored.num_classes, **stored.options)
             lent = stored.variables
-            if has_state(teacher):
+            if teacher.has_state:
                 raise UserError(
                     f"teacher {stored.encoder} sees a night in its order, batches are mixed: "
                     "expected teacher_cache True"
                 )
             lags = len(run.sampling.lags_s)
-            if getattr(teacher, "lags", lags) != lags:
+            if teacher.lags not in (None, lags):
                 raise UserError(
                     f"teacher {stored.encoder} was trained on {teacher.lags} frames a moment, "
                     f"sampling.lags_s has {lags}: expected the same"
@@ -152,9 +152,7 @@ class Distill(Task):
         """Sizes of the teacher's output; refuses one whose weights are not whole."""
         if self.teacher is None:
             return spec_of(from_stored(self.extra))
-        inputs = {key: example[key] for key in self.teacher.input_keys}
-        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-        whole = jax.eval_shape(partial(self.teacher.init, train=False), rngs, inputs)
+        whole = jax.eval_shape(partial(init_variables, self.teacher), jax.random.key(0), example)
         model_file.refuse_missing(self.lent, whole)
         return output_spec(self.teacher, example)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import flax.linen as nn
 import jax
 import numpy as np
 import optax
@@ -17,7 +16,7 @@ from input_pipeline.loader import Loader
 from input_pipeline.source import ClipSource
 from sacd_jax import models
 from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig, as_json
-from sacd_jax.models.encoder import Batch, has_state
+from sacd_jax.models.encoder import Batch, Encoder
 from sacd_jax.models.lags import with_lags
 from sacd_jax.runs import lending
 from sacd_jax.runs.model_file import Model
@@ -69,7 +68,7 @@ class Setup:
         student = dataclasses.replace(student, options=options)
         return cls(student, len(source.info.classes), extra, source, run, siblings, mesh)
 
-    def make_student(self) -> nn.Module:
+    def make_student(self) -> Encoder:
         """The student's network.
 
         Raises:
@@ -77,12 +76,12 @@ class Setup:
         """
         run, config = self.run, self.student
         student = models.create(config.name, self.num_classes, **config.options)
-        if has_state(student) and (run.task != "classify" or run.batch_mode != "sequences"):
+        if student.has_state and (run.task != "classify" or run.batch_mode != "sequences"):
             raise UserError(
                 f"student {config.name} sees a night in its order: expected task 'classify' with "
                 f"batch_mode 'sequences', found {run.task!r} with {run.batch_mode!r}"
             )
-        if run.batch_mode == "sequences" and not has_state(student):
+        if run.batch_mode == "sequences" and not student.has_state:
             raise UserError(
                 f"batch_mode 'sequences' is for a network with a state, such as deepsleepnet; "
                 f"{config.name} has none"
@@ -126,7 +125,7 @@ class Setup:
             },
         }
 
-    def first_variables(self, student: nn.Module, example: Batch, seed: int) -> dict[str, Tree]:
+    def first_variables(self, student: Encoder, example: Batch, seed: int) -> dict[str, Tree]:
         """The student's weights before the first step; see `runs.lending.first_variables`."""
         return lending.first_variables(self.student, student, example, self.siblings, seed)
 
@@ -146,7 +145,7 @@ class Task:
         setup: what it has from its run; None for a step alone, as benchmarks measure it.
     """
 
-    student: nn.Module
+    student: Encoder
     optimizer: optax.GradientTransformation
     augment: AugmentConfig
     class_weights: tuple[float, ...] | None = None

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +13,7 @@ from input_pipeline.loader import Batches, Loader
 from input_pipeline.source import ClipSource, open_split
 from sacd_jax import metrics, models, parallel
 from sacd_jax.config import RunConfig
-from sacd_jax.models.encoder import Batch, EncoderOutput, forward, has_state
+from sacd_jax.models.encoder import Batch, Encoder, EncoderOutput, forward
 from sacd_jax.runs import model_file, predictions, run_folder
 from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
@@ -44,7 +43,7 @@ class Evaluator:
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: Encoder,
         run: RunConfig,
         mesh: jax.sharding.Mesh,
         keep: Keep = predictions_of,
@@ -59,7 +58,7 @@ class Evaluator:
         """
         self._mesh, self._encoder = mesh, encoder
         self._sampling = run.sampling
-        self._has_state = has_state(encoder)
+        self._has_state = encoder.has_state
         rows = run.eval_batch_size // SEQUENCE_LENGTH if self._has_state else run.eval_batch_size
         self._batch_size = max(1, -(-rows // mesh.size)) * mesh.size
 

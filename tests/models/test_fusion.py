@@ -6,7 +6,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax.models.batch_norm import BatchNorm
-from sacd_jax.models.encoder import EncoderOutput, create, forward
+from sacd_jax.models.encoder import Encoder, EncoderOutput, create, forward
 from sacd_jax.models.fusion import Fusion
 
 BATCH = {
@@ -15,7 +15,7 @@ BATCH = {
 }
 
 
-class Small(nn.Module):
+class Small(Encoder):
     """An encoder with batch normalisation."""
 
     key: str

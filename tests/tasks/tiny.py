@@ -4,10 +4,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from sacd_jax.models.encoder import EncoderOutput, as_float
+from sacd_jax.models.encoder import Encoder, EncoderOutput
 
 
-class TinyVideo(nn.Module):
+class TinyVideo(Encoder):
     """Mean over frames, then a linear layer, BatchNorm and ReLU."""
 
     num_classes: int = 5
@@ -16,13 +16,13 @@ class TinyVideo(nn.Module):
 
     @nn.compact
     def __call__(self, batch, train: bool) -> EncoderOutput:
-        x = as_float(batch["video"]).mean(1).reshape(len(batch["video"]), -1)
+        x = (batch["video"].astype(jnp.float32) / 255.0).mean(1).reshape(len(batch["video"]), -1)
         x = nn.Dense(self.width)(x)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
         return EncoderOutput(x, nn.Dense(self.num_classes)(x), (x,))
 
 
-class TinyEeg(nn.Module):
+class TinyEeg(Encoder):
     """A linear layer, dropout and ReLU."""
 
     num_classes: int = 5
