@@ -1,7 +1,8 @@
 """The data in a pickle, read opcode by opcode.
 
-Unpickling runs whatever a file asks for. Here the opcodes that make plain data are carried out,
-and a name in the file is looked up in a table of ours; nothing is imported, called or instantiated
+Unpickling runs whatever a file asks for. Here the opcodes that make plain data are carried out. A
+function that the file calls is looked up in a table of ours, or the file is refused; where it makes
+an object of a class of its own, an empty mark is left. Nothing is imported, called or instantiated
 on the file's behalf, and everything else is refused.
 """
 
@@ -38,13 +39,13 @@ class Global:
 
 @dataclass(frozen=True)
 class Inert:
-    """Stands where an object of a known, harmless class would; holds nothing of it."""
+    """Stands where an object of some class would; holds nothing of it."""
 
     name: str
 
 
 Known = Mapping[str, Callable[..., Any] | None]
-"""Names a pickle may hold: what to do in place of a call, or None to leave an `Inert` there."""
+"""Names a pickle may call: what to do in place of it, or None to leave an `Inert` there."""
 
 
 def read_pickle(data: bytes, known: Known, persistent: Callable[[Any], Any]) -> Any:
@@ -52,7 +53,7 @@ def read_pickle(data: bytes, known: Known, persistent: Callable[[Any], Any]) -> 
 
     Args:
         data: the pickle.
-        known: the names it may hold.
+        known: the names it may call.
         persistent: makes the value of a persistent id (for PyTorch: of a storage).
 
     Returns:
@@ -132,12 +133,12 @@ class _Machine:
             case "POP":
                 stack.pop()
             case "GLOBAL":
-                self._global(argument.replace(" ", "."))
+                stack.append(Global(argument.replace(" ", ".")))
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
-                self._global(f"{_text(module)}.{_text(attribute)}")
+                stack.append(Global(f"{_text(module)}.{_text(attribute)}"))
             case "REDUCE" | "NEWOBJ":
-                self._call()
+                self._call(an_object=name == "NEWOBJ")
             case "BUILD":
                 self._build()
             case "BINPERSID":
@@ -176,20 +177,17 @@ class _Machine:
         elif not isinstance(target, Inert):
             raise TypeError
 
-    def _global(self, name: str) -> None:
-        if name not in self.known:
-            raise RefusedError(
-                f"it asks for {printable(name)}, which is never made here: "
-                "expected tensors, dicts, lists, numbers and strings "
-                "(save the network's state_dict() alone, or use safetensors)"
-            )
-        self.stack.append(Global(name))
-
-    def _call(self) -> None:
+    def _call(self, an_object: bool) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, Global) or not isinstance(arguments, tuple):
             raise TypeError
-        substitute = self.known[function.name]
+        if function.name not in self.known and not an_object:
+            raise RefusedError(
+                f"it asks for {printable(function.name)}, which is never made here: "
+                "expected tensors, dicts, lists, numbers and strings "
+                "(save the network's state_dict() alone, or use safetensors)"
+            )
+        substitute = self.known.get(function.name)
         self.stack.append(substitute(*arguments) if substitute else Inert(function.name))
 
     def _build(self) -> None:

@@ -44,14 +44,16 @@ _STORAGES = {
     "BoolStorage": "b1",
 }
 
-# What checkpoints of the networks' own repositories hold beside weights: a schedule's milestones, a
-# run's settings, its folder, its best score. Nothing of it is needed, so nothing of it is made.
+# What checkpoints of the networks' own repositories call for beside weights: a schedule's
+# milestones, a run's settings, its folder, its best score. None is needed, so none is made.
 _BESIDE = (
     "collections.Counter",
     "argparse.Namespace",
     "parse_config.ConfigParser",
     "pathlib.PosixPath",
     "pathlib._local.PosixPath",
+    "pathlib.WindowsPath",
+    "pathlib._local.WindowsPath",
     "numpy.dtype",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
@@ -172,7 +174,7 @@ class _Archive:
         return self.read(info, 0, info.file_size)
 
     def known(self) -> Known:
-        """What the pickle may name."""
+        """What the pickle may call."""
 
         def tensor(
             storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
