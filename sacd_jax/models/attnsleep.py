@@ -1,5 +1,7 @@
 """AttnSleep (Eldele et al. 2021), as in emadeldeen24/AttnSleep, model/model.py.
 
+Its form for 128 Hz is that of SPIresearch/IoT-V2E, model/model_xiao.py, by SACD's authors.
+
 Two convolution branches with short and long filters, adaptive feature recalibration (AFR) and a
 temporal context encoder (TCE) of two attention layers. The original's quirks are kept:
 
@@ -12,7 +14,7 @@ temporal context encoder (TCE) of two attention layers. The original's quirks ar
 """
 
 import math
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -25,6 +27,27 @@ from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
 from sacd_jax.models.signals import clip_at_rate, max_pool
 
 _conv_init = nn.initializers.normal(0.02)
+
+
+class Form(NamedTuple):
+    """What differs between the forms of the network; windows are (kernel, stride, padding)."""
+
+    short: tuple[int, int, int]
+    """First convolution of the branch with short filters."""
+    long: tuple[int, int, int]
+    """First convolution of the branch with long filters."""
+    long_kernel: int
+    """Of the other convolutions of that branch."""
+    heads: int
+    """Of the attention."""
+
+
+FORMS = {
+    100: Form((50, 6, 24), (400, 50, 200), 7, 5),
+    125: Form((50, 6, 24), (400, 50, 200), 6, 5),
+    128: Form((64, 6, 0), (512, 50, 256), 7, 4),
+}
+"""Sampling rate in Hz -> form: the original's for Sleep-EDF and for SHHS, and that of S3VE."""
 
 
 def _norm_scale_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -171,13 +194,13 @@ class EncoderLayer(nn.Module):
 class AttnSleep(Encoder):
     """AttnSleep on one EEG channel.
 
-    Reads `eeg`, float32 [batch, 3750] in microvolt at 125 Hz, or [batch, 3000] at 100 Hz for the
-    100 Hz network, which resamples the former.
+    Reads `eeg`, float32 [batch, 30 * sample_rate] in microvolt; clips at another stored rate
+    (`signals.STORED_RATES`) are resampled.
 
     Attributes:
         num_classes: classes.
-        sample_rate: 125 (the original's SHHS variant, model dimension 100) or 100 (its Sleep-EDF
-            variant, model dimension 80).
+        sample_rate: 125 (the original's SHHS variant, model dimension 100), 100 (its Sleep-EDF
+            variant, model dimension 80) or 128 (S3VE's, model dimension 100 in four heads).
         bottleneck: width of a linear layer before the classifier, whose output is the embedding;
             None is the original, whose embedding has 3000 (2400 at 100 Hz) dimensions.
         eeg_scale: microvolt are divided by it; 1 is the original.
@@ -190,7 +213,7 @@ class AttnSleep(Encoder):
     """
 
     num_classes: int = 5
-    sample_rate: int = 125
+    sample_rate: Literal[100, 125, 128] = 125
     bottleneck: int | None = EMBEDDING_DIM
     eeg_scale: float = 1.0
     dropout: float = 0.5
@@ -204,11 +227,13 @@ class AttnSleep(Encoder):
     @nn.compact
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         """Embedding, logits and four stages: branches, AFR, the layers of the context encoder."""
+        form = FORMS[self.sample_rate]
         eeg = clip_at_rate(batch["eeg"], self.sample_rate, self.eeg_scale)[..., None]
         common = {"dropout": self.dropout, "replicas": self.replicas, "dtype": self.dtype}
-        short = Branch((50, 6, 24), (8, 2, 4), 8, 4, (4, 4, 2), name="features1", **common)
-        kernel = 7 if self.sample_rate == 100 else 6
-        long = Branch((400, 50, 200), (4, 2, 2), kernel, 3, (2, 2, 1), name="features2", **common)
+        short = Branch(form.short, (8, 2, 4), 8, 4, (4, 4, 2), name="features1", **common)
+        long = Branch(
+            form.long, (4, 2, 2), form.long_kernel, 3, (2, 2, 1), name="features2", **common
+        )
         branches = [short(eeg, train), long(eeg, train)]
         stages = [jnp.concatenate([b.mean(axis=1) for b in branches], axis=-1)]
 
@@ -217,9 +242,9 @@ class AttnSleep(Encoder):
         x = Recalibration(replicas=self.replicas, dtype=self.dtype, name="afr")(x, train)
         stages.append(x.mean(axis=1))
         for layer in (1, 2):
-            x = EncoderLayer(dropout=self.tce_dropout, dtype=self.dtype, name=f"tce{layer}")(
-                x, train
-            )
+            x = EncoderLayer(
+                form.heads, dropout=self.tce_dropout, dtype=self.dtype, name=f"tce{layer}"
+            )(x, train)
             tokens = x.swapaxes(1, 2)
             stages.append(
                 tokens.reshape(len(tokens), -1) if self.flat_stages else tokens.mean(axis=1)

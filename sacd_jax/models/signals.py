@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 
 from input_pipeline.errors import UserError
 
-STORED_RATE = 125
-"""Sampling rate of stored EEG in Hz; a stored clip has 3750 samples."""
+STORED_RATES = (125, 128)
+"""Sampling rates of stored EEG in Hz: as a rule, and of S3VE as its authors hand it out."""
 CLIP_SECONDS = 30
 
 
@@ -92,20 +92,22 @@ def clip_at_rate(
     """EEG clips of 30 s at the network's rate, in units of `scale` microvolt.
 
     Args:
-        eeg: microvolt, at the stored rate of 125 Hz or already at `rate`.
-        rate: 125, or 100 (stored clips are resampled 5 to 4).
+        eeg: microvolt, at one of `STORED_RATES` or already at `rate`.
+        rate: of the network in Hz; clips at another stored rate are resampled to it.
         scale: divisor; 1 keeps microvolt.
 
     Raises:
-        UserError: the clip's length is that of neither rate.
+        UserError: the clip's length is that of no such rate.
     """
     samples = eeg.shape[-1]
-    if samples == STORED_RATE * CLIP_SECONDS and rate != STORED_RATE:
-        common = math.gcd(rate, STORED_RATE)
-        eeg = resample(eeg, rate // common, STORED_RATE // common)
-    elif samples != rate * CLIP_SECONDS:
-        raise UserError(
-            f"EEG clip of {samples} samples: expected {STORED_RATE * CLIP_SECONDS} "
-            f"({STORED_RATE} Hz) or {rate * CLIP_SECONDS} ({rate} Hz) for a network at {rate} Hz"
-        )
+    if samples != rate * CLIP_SECONDS:
+        stored = next((each for each in STORED_RATES if samples == each * CLIP_SECONDS), None)
+        if stored is None:
+            rates = sorted({*STORED_RATES, rate})
+            expected = " or ".join(f"{each * CLIP_SECONDS} ({each} Hz)" for each in rates)
+            raise UserError(
+                f"EEG clip of {samples} samples: expected {expected} for a network at {rate} Hz"
+            )
+        common = math.gcd(rate, stored)
+        eeg = resample(eeg, rate // common, stored // common)
     return eeg / scale if scale != 1 else eeg

@@ -9,17 +9,20 @@ Path = tuple[str, ...]
 Names = Iterator[tuple[str, Path]]
 
 
-def attnsleep_names() -> dict[str, Path]:
-    """emadeldeen24/AttnSleep, model/model.py, both variants: key -> path.
+def attnsleep_names(bottleneck: bool = False) -> dict[str, Path]:
+    """emadeldeen24/AttnSleep, model/model.py, all forms: key -> path.
 
-    Its classifier sits on the features: it fits `attnsleep` with `bottleneck=None`.
+    Args:
+        bottleneck: whether a linear layer `fc1` stands before the classifier, as SACD's authors
+            have it at 128 Hz (SPIresearch/IoT-V2E, model/model_xiao.py). The original has none and
+            fits `attnsleep` with `bottleneck=None`.
     """
-    return {key: path for key, path in _attnsleep() if path}
+    return {key: path for key, path in _attnsleep(bottleneck) if path}
 
 
 def attnsleep_unused() -> list[str]:
     """Keys of parameters that the original creates and never uses; they have no place here."""
-    return [key for key, path in _attnsleep() if not path]
+    return [key for key, path in _attnsleep(False) if not path]
 
 
 def cnn14_names() -> dict[str, Path]:
@@ -49,7 +52,7 @@ def _layer_norm(key: str, *path: str) -> Names:
     yield f"{key}.b_2", ("params", *path, "bias")
 
 
-def _attnsleep() -> Names:
+def _attnsleep(bottleneck: bool) -> Names:
     """Key and path; an empty path for what is never used."""
     for branch in ("features1", "features2"):
         for number, position in enumerate((0, 5, 8), start=1):
@@ -79,6 +82,8 @@ def _attnsleep() -> Names:
         yield from _layer_norm(f"{key}.sublayer_output.1.norm", layer, "norm")
         yield from _layer(f"{key}.conv", layer, "query", bias=True)
     yield from _layer_norm("tce.norm", "tce_norm")
+    if bottleneck:
+        yield from _layer("fc1", "bottleneck", bias=True)
     yield from _layer("fc", "classifier", bias=True)
 
 

@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from input_pipeline.errors import UserError, suggestion
 from sacd_jax import models
+from sacd_jax.models.attnsleep import FORMS, AttnSleep
 from sacd_jax.models.encoder import Encoder, init_variables
 from sacd_jax.pretrained import names, names_eeg
 from sacd_jax.pretrained.pickle_data import printable
@@ -63,15 +64,31 @@ def _video(name: str) -> _Architecture:
 
 
 def _attnsleep_options(entries: Mapping[str, Entry]) -> dict[str, Any]:
-    kernel = entries.get("mrcnn.features2.5.weight")
-    sleep_edf = kernel is not None and kernel.shape[-1:] == (7,)
-    return {"bottleneck": None, "sample_rate": 100 if sleep_edf else 125}
+    def kernel(key: str) -> int:
+        entry = entries.get(f"mrcnn.{key}.weight")
+        return entry.shape[-1] if entry is not None and entry.shape else 0
+
+    def form(rate: int) -> tuple[int, int, int]:
+        short, long, long_kernel, _ = FORMS[rate]
+        return short[0], long[0], long_kernel
+
+    found = kernel("features1.0"), kernel("features2.0"), kernel("features2.5")
+    rate = next((rate for rate in FORMS if form(rate) == found), 125)
+    layer = entries.get("fc1.weight")
+    has_layer = rate == 128 and layer is not None and math.prod(layer.shape) > 0
+    return {"bottleneck": layer.shape[0] if has_layer else None, "sample_rate": rate}
+
+
+def _attnsleep_names(encoder: AttnSleep) -> dict[str, TreePath]:
+    # Other files have no such layer: there it starts fresh, with the classifier behind it.
+    own_layer = encoder.sample_rate == 128 and encoder.bottleneck is not None
+    return names_eeg.attnsleep_names(bottleneck=own_layer)
 
 
 ARCHITECTURES: dict[str, _Architecture] = {
     **{name: _video(name) for name in names.VIDEO_FAMILIES},
     "attnsleep": _Architecture(
-        lambda encoder: names_eeg.attnsleep_names(),
+        _attnsleep_names,
         "fc",
         _attnsleep_options,
         frozenset(names_eeg.attnsleep_unused()).__contains__,

@@ -11,9 +11,13 @@ from sacd_jax.pretrained.names import to_flax, to_torch
 from sacd_jax.pretrained.names_eeg import _attnsleep, attnsleep_names, attnsleep_unused
 from tests.golden.fill import fill_state_dict, golden_input
 
-SAMPLES = {100: 3000, 125: 3750}
-# Of the original without the counters of batch normalisation, in the order of registration.
-KEYS = [key for key, _ in _attnsleep()]
+SAMPLES = {100: 3000, 125: 3750, 128: 3840}
+DIM = {100: 80, 125: 100, 128: 100}
+
+
+def keys(bottleneck=False):
+    """Of the original without the counters of batch normalisation, as they are registered."""
+    return [key for key, _ in _attnsleep(bottleneck)]
 
 
 def shapes_of(network, samples=3750):
@@ -28,14 +32,15 @@ def size(tree):
 def unused_shape(key, rate):
     """Shape of a parameter that only the original has."""
     return {"convs.0.weight": (30, 30, 7), "convs.0.bias": (30,)}.get(
-        ".".join(key.split(".")[-3:]), (rate * 4 // 5,)
+        ".".join(key.split(".")[-3:]), (DIM[rate],)
     )
 
 
 def filled(rate):
-    """The original network with golden weights."""
-    network = create("attnsleep", sample_rate=rate, bottleneck=None)
-    names, flat = attnsleep_names(), flatten_dict(shapes_of(network, SAMPLES[rate]))
+    """The network of the published code with golden weights; at 128 Hz it has a bottleneck."""
+    layer = rate == 128
+    network = create("attnsleep", sample_rate=rate, bottleneck=512 if layer else None)
+    names, flat = attnsleep_names(layer), flatten_dict(shapes_of(network, SAMPLES[rate]))
     entries = [
         (
             key,
@@ -43,7 +48,7 @@ def filled(rate):
             if key in names
             else unused_shape(key, rate),
         )
-        for key in KEYS
+        for key in keys(layer)
     ]
     state_dict = fill_state_dict(entries)
     return network, unflatten_dict({path: to_flax(state_dict[key]) for key, path in names.items()})
@@ -51,7 +56,11 @@ def filled(rate):
 
 @pytest.mark.parametrize(
     ("rate", "total", "branches", "context", "classifier"),
-    [(100, 522_805, 407_600, 103_200, 12_005), (125, 518_309, 383_024, 120_280, 15_005)],
+    [
+        (100, 522_805, 407_600, 103_200, 12_005),
+        (125, 518_309, 383_024, 120_280, 15_005),
+        (128, 550_949, 415_664, 120_280, 15_005),
+    ],
 )
 def test_parameter_counts(rate, total, branches, context, classifier):
     params = shapes_of(create("attnsleep", sample_rate=rate, bottleneck=None))["params"]
@@ -117,12 +126,112 @@ def test_branches_and_recalibration_equal_the_original():
         np.testing.assert_allclose(np.linalg.norm(out), norm, rtol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def at_128_hz():
+    return filled(128)
+
+
+# Sum, norm and first values of inner outputs at 128 Hz, for two inputs, computed in float64 by the
+# module of SPIresearch/IoT-V2E in PyTorch.
+HASHED = {
+    "features1": (25723.0067, 285.609023, (0.138588314, 3.27087133, 3.64071658)),
+    "features2": (4492.56125, 110.276631, (2.70287182, 4.3329429, 2.71903747)),
+    "afr": (5841.61885, 156.974872, (0.262701974, 0, 0, 0, 0)),
+    "tce_norm": (-25.0641927, 77.2280826, (-1.63047069, 0.940240759, -0.433647678, 2.99535144)),
+    "bottleneck": (
+        50.7049115,
+        44.1382245,
+        (0.914153125, 0.798610755, 1.14346476, 1.13419284, -1.05446225),
+    ),
+}
+WAVE = {
+    "features1": (553843.255, 5883.94634, ()),
+    "features2": (116713.307, 2773.31698, ()),
+    "afr": (134484.524, 3624.46654, ()),
+    "tce_norm": (-14.120294, 77.5759023, ()),
+    "bottleneck": (
+        101.485699,
+        44.856482,
+        (0.283736257, 1.07771808, 1.62211111, 2.43089154, 1.79677412),
+    ),
+}
+
+
+@pytest.mark.parametrize("expected", [HASHED, WAVE], ids=["hashed", "wave"])
+def test_the_form_for_128_hz_equals_the_authors(expected, at_128_hz):
+    network, variables = at_128_hz
+    eeg = golden_input((2, 1, 3840))[:, 0]
+    if expected is WAVE:
+        eeg = 20 * np.sin(0.05 * np.arange(3840) + np.arange(2)[:, None]).astype(np.float32)
+    run = jax.jit(
+        lambda v, x: network.apply(v, {"eeg": x}, train=False, capture_intermediates=True)
+    )
+    output, state = run(variables, eeg)
+    inner = state["intermediates"]
+    for name, (total, norm, first) in expected.items():
+        out = np.asarray(inner[name]["__call__"][0], np.float64)
+        if name in ("features1", "features2", "afr"):
+            out = out.swapaxes(1, 2)  # PyTorch's order
+        np.testing.assert_allclose(np.linalg.norm(out), norm, rtol=5e-5, err_msg=name)
+        np.testing.assert_allclose(out.sum(), total, rtol=1e-4, atol=2e-5 * norm, err_msg=name)
+        start = out.reshape(-1)[: len(first)]
+        np.testing.assert_allclose(start, first, rtol=1e-4, atol=2e-5, err_msg=name)
+    np.testing.assert_array_equal(output.embedding, inner["bottleneck"]["__call__"][0])
+
+
+def test_training_at_128_hz_equals_the_authors(at_128_hz):
+    _, variables = at_128_hz
+    network = create("attnsleep", sample_rate=128, dropout=0.0, tce_dropout=0.0)
+    eeg = golden_input((2, 1, 3840))[:, 0]
+    run = jax.jit(lambda v: network.apply(v, {"eeg": eeg}, train=True, mutable=["batch_stats"]))
+    output, updates = run(variables)
+    embedding = np.asarray(output.embedding, np.float64)
+    np.testing.assert_allclose(embedding.sum(), -3.70345714, atol=2e-3)
+    np.testing.assert_allclose(np.linalg.norm(embedding), 46.2900744, rtol=5e-5)
+    first = (-0.294525001, -0.941978158, -0.955897437, 0.444069281, -1.4789998)
+    np.testing.assert_allclose(embedding[0, :5], first, rtol=1e-4, atol=1e-4)
+    statistics = updates["batch_stats"]["features1"]["bn1"]
+    np.testing.assert_allclose(statistics["mean"].sum(), -0.926384118, rtol=1e-4)
+    np.testing.assert_allclose(statistics["var"].sum(), 63.663835, rtol=1e-4)
+
+
+def test_gradients_at_128_hz_equal_the_authors(at_128_hz):
+    network, variables = at_128_hz
+    eeg = golden_input((2, 1, 3840))[:, 0]
+
+    @jax.jit
+    def gradients(params):
+        def loss(params):
+            output = network.apply({**variables, "params": params}, {"eeg": eeg}, train=False)
+            return 0.5 * jnp.square(output.embedding).sum()
+
+        return jax.grad(loss)(params)
+
+    found = gradients(variables["params"])
+    for (module, layer, leaf), total, norm in (
+        (("features1", "conv1", "kernel"), -2454.93308, 1948.13694),
+        (("features2", "conv1", "kernel"), 11342.3493, 3202.23154),
+        (("afr", "conv1", "kernel"), 5745.49183, 5359.88473),
+        (("tce1", "key", "kernel"), 0, 13028.2769),
+        (("tce2", "feed_forward1", "kernel"), -2.67889313, 69.9147971),
+    ):
+        gradient = np.asarray(found[module][layer][leaf], np.float64)
+        name = f"{module}/{layer}"
+        np.testing.assert_allclose(np.linalg.norm(gradient), norm, rtol=5e-4, err_msg=name)
+        np.testing.assert_allclose(gradient.sum(), total, atol=5e-4 * norm, err_msg=name)
+    layer = (("kernel", -539.987104, 2707.65001), ("bias", 50.7049115, 54.5477416))
+    for leaf, total, norm in layer:
+        gradient = np.asarray(found["bottleneck"][leaf], np.float64)
+        np.testing.assert_allclose(np.linalg.norm(gradient), norm, rtol=5e-4, err_msg=leaf)
+        np.testing.assert_allclose(gradient.sum(), total, atol=5e-4 * norm, err_msg=leaf)
+
+
 def test_every_tensor_of_the_original_has_a_place_or_is_unused():
     names = attnsleep_names()
     network = create("attnsleep", bottleneck=None)
     assert sorted(names.values()) == sorted(flatten_dict(shapes_of(network)))
     counters = sum(key.endswith("running_mean") for key in names)
-    assert len(KEYS) + counters == 98
+    assert len(keys()) + counters == 98
     assert attnsleep_unused() == [
         f"tce.layers.{i}.{part}"
         for i in (0, 1)
@@ -173,8 +282,16 @@ def test_bottleneck_sets_the_embedding():
 
 def test_input_of_another_length_is_refused():
     network = create("attnsleep", sample_rate=125)
-    with pytest.raises(UserError, match=r"3000 samples.*3750"):
+    with pytest.raises(UserError, match=r"3000 samples.*3750 \(125 Hz\) or 3840 \(128 Hz\)"):
         shapes_of(network, 3000)
+    with pytest.raises(UserError, match="sample_rate is 250, expected one of 100, 125, 128"):
+        create("attnsleep", sample_rate=250)
+
+
+@pytest.mark.parametrize("rate", [100, 125, 128])
+@pytest.mark.parametrize("stored", [3750, 3840])
+def test_clips_of_either_stored_rate_fit_every_form(rate, stored):
+    assert shapes_of(create("attnsleep", sample_rate=rate), stored)["params"]
 
 
 @pytest.mark.slow

@@ -65,9 +65,15 @@ def test_resampling_keeps_slow_waves_and_removes_what_would_fold():
     assert np.abs(resample(fast, 4, 5)[0, inner]).max() < 0.02
 
 
-def test_clip_at_rate_takes_both_rates_and_scales():
+def test_clip_at_rate_takes_stored_rates_and_its_own_and_scales():
     assert clip_at_rate(jnp.ones((1, 3750)), 125, 20.0)[0, 0] == pytest.approx(1 / 20)
     assert clip_at_rate(jnp.ones((1, 3750)), 100, 1.0).shape == (1, 3000)
     assert clip_at_rate(jnp.ones((1, 3000)), 100, 1.0).shape == (1, 3000)
+    for stored, rate in ((3840, 100), (3840, 125), (3750, 128)):
+        time = np.arange(stored) / (stored / 30)
+        tone = clip_at_rate(np.sin(2 * np.pi * 10 * time)[None].astype(np.float32), rate, 1.0)
+        expected = np.sin(2 * np.pi * 10 * np.arange(30 * rate) / rate)
+        inner = slice(rate, -rate)
+        np.testing.assert_allclose(tone[0, inner], expected[inner], atol=5e-3)
     with pytest.raises(UserError, match="1000 samples"):
         clip_at_rate(jnp.ones((1, 1000)), 100, 1.0)

@@ -114,7 +114,7 @@ def attnsleep(rate: int = 125, classes: int = 5) -> dict[str, np.ndarray]:
     return state | ones
 
 
-@pytest.mark.parametrize("rate", [100, 125])
+@pytest.mark.parametrize("rate", [100, 125, 128])
 def test_attnsleep_converts_with_the_options_of_the_file(rate, tmp_path):
     content = {
         "arch": "AttnSleep",
@@ -132,7 +132,26 @@ def test_attnsleep_converts_with_the_options_of_the_file(rate, tmp_path):
     encoder = models.create(model.encoder, model.num_classes, **model.options)
     batch = {"eeg": np.zeros((1, 30 * rate), np.float32)}
     output = jax.eval_shape(lambda v: encoder.apply(v, batch, train=False), model.variables)
-    assert output.embedding.shape == (1, 24 * rate)
+    assert output.embedding.shape == (1, {100: 2400, 125: 3000, 128: 3000}[rate])
+
+
+def test_the_teacher_of_s3ve_brings_its_bottleneck(tmp_path):
+    """`pre_attn.pth` of SPIresearch/IoT-V2E: a bare state dict without a classifier."""
+    state = weights("attnsleep", 5, sample_rate=128)
+    headless = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    ones = {key: np.ones(3, np.float32) for key in names_eeg.attnsleep_unused()}
+    path = save(state_dict(headless | ones), tmp_path / "pre_attn.pth")
+    converted = convert("attnsleep", path, num_classes=5)
+    assert converted.model.options == {"bottleneck": 512, "sample_rate": 128}
+    assert converted.head_classes is None
+    params = converted.model.variables["params"]
+    np.testing.assert_array_equal(params["bottleneck"]["kernel"], state["fc1.weight"].T)
+    assert "classifier" not in params
+    taken = load("attnsleep", path, sample_rate=128)
+    np.testing.assert_array_equal(taken["params"]["bottleneck"]["bias"], state["fc1.bias"])
+    for rate in (100, 125):
+        with pytest.raises(UserError, match=r"does not fit attnsleep.*features1\.0\.weight.*64"):
+            load("attnsleep", path, sample_rate=rate)
 
 
 def test_a_bottleneck_that_no_file_has_is_fresh(tmp_path, caplog):
