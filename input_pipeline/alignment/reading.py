@@ -20,6 +20,7 @@ from input_pipeline.alignment.signals import (
     muscle_size,
     picture_breathing,
     picture_change,
+    steady_pixels,
 )
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
@@ -78,21 +79,33 @@ def read_video_side(night: Night) -> VideoSide:
     changes: list[float] = []
     windows: list[np.ndarray] = []
     held: list[tuple[float, np.ndarray]] = []
-    before = None
+
+    def close_window() -> None:
+        """Takes from the pictures held what they show, and keeps the last."""
+        pictures = np.array([picture for _, picture in held], np.uint8)
+        pictures = pictures.reshape(-1, _HEIGHT, _WIDTH)
+        pictures = pictures[:, steady_pixels(pictures)]
+        seconds = np.array([second for second, _ in held], np.float64)
+        for k in np.flatnonzero(np.diff(seconds) < 2):
+            apart = seconds[k + 1] - seconds[k]
+            moments.append(seconds[k] + apart / 2)
+            changes.append(picture_change(pictures[k], pictures[k + 1]) / apart)
+        first_s = len(windows) * WINDOW_SECONDS
+        inside = seconds >= first_s
+        windows.append(picture_breathing(pictures[inside], seconds[inside], first_s))
+        del held[:-1]
+
     with open_night_video(night) as video:
         for second, picture in video.pictures(_HEIGHT, _WIDTH, step_s=_STEP_S):
             times.append(second)
             if picture is None:
                 continue
-            if before is not None and second - before[0] < 2:
-                moments.append((second + before[0]) / 2)
-                changes.append(picture_change(before[1], picture) / (second - before[0]))
-            before = (second, picture)
             while second >= (len(windows) + 1) * WINDOW_SECONDS:
-                windows.append(_breathing(held, len(windows)))
-                held = []
-            held.append(before)
+                close_window()
+            held.append((second, picture))
         creation_time = video.creation_time
+    close_window()
+    windows.pop()  # not whole: its pictures tell movement alone
     bins = int(times[-1] * GRID_RATE)
     if len(moments) < 2:
         raise UserError(f"night {night.night_id}: {len(times)} frames in the video; too few")
@@ -107,12 +120,6 @@ def read_video_side(night: Night) -> VideoSide:
         breathing=np.array(windows, np.float32).reshape(-1, COMPONENTS, WINDOW_BINS),
         creation_time=creation_time,
     )
-
-
-def _breathing(held: list[tuple[float, np.ndarray]], window: int) -> np.ndarray:
-    pictures = np.array([picture for _, picture in held], np.uint8).reshape(-1, _HEIGHT, _WIDTH)
-    seconds = np.array([second for second, _ in held], np.float64)
-    return picture_breathing(pictures, seconds, window * WINDOW_SECONDS)
 
 
 def read_psg_side(night: Night) -> PsgSide:

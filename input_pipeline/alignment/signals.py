@@ -5,7 +5,8 @@ Values stand at the middle of bins of 1 / `GRID_RATE` seconds. Movement is a str
 """
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from scipy import ndimage
 from scipy import signal as filters
 
 GRID_RATE = 4
@@ -20,6 +21,7 @@ MOST = 4.0
 _BREATHS_HZ = (0.1, 0.6)
 _MUSCLE_HZ = 10.0
 _BASELINE_BINS = 60 * GRID_RATE
+_RESTLESS = 6.0  # grey levels from one picture to the next; breathing moves a pixel by less
 
 
 def bin_centres(bins: int) -> Float64[np.ndarray, " {bins}"]:
@@ -108,8 +110,29 @@ def _tamed(wave: Float64[np.ndarray, "bins n"]) -> Float64[np.ndarray, "bins n"]
     return wave * np.where(size > usual, usual / np.maximum(size, 1e-30), 1)
 
 
+def steady_pixels(
+    pictures: UInt8[np.ndarray, "n height width"],
+) -> Bool[np.ndarray, "height width"]:
+    """Pixels that rest at times, unlike those of a clock that is written into the picture.
+
+    A sleeper lies still for most of two minutes; the digits of a clock jump all through them. Where
+    more than a quarter of the picture is restless, it is no clock, and all pixels are taken.
+    """
+    height, width = pictures.shape[1:]
+    pieces = min(WINDOW_SECONDS // 10, len(pictures) // 4)
+    if not pieces:
+        return np.ones((height, width), bool)
+    jumps = np.abs(np.diff(pictures.astype(np.int16), axis=0))
+    largest = [piece.max(axis=0) for piece in np.array_split(jumps, pieces)]
+    in_quiet = np.percentile(largest, 25, axis=0)
+    restless = in_quiet > max(3 * np.median(in_quiet), _RESTLESS)
+    if restless.mean() > 0.25:
+        return np.ones((height, width), bool)
+    return ~ndimage.binary_dilation(restless, np.ones((3, 3)))
+
+
 def picture_change(
-    before: UInt8[np.ndarray, "height width"], after: UInt8[np.ndarray, "height width"]
+    before: UInt8[np.ndarray, " *pixels"], after: UInt8[np.ndarray, " *pixels"]
 ) -> float:
     """Mean change of a pixel from one picture to the next, without that of the light as a whole."""
     change = after.astype(np.float32) - before
@@ -117,7 +140,7 @@ def picture_change(
 
 
 def picture_breathing(
-    pictures: UInt8[np.ndarray, "n height width"],
+    pictures: UInt8[np.ndarray, "n *pixels"],
     times_s: Float64[np.ndarray, " n"],
     first_s: float,
 ) -> Float32[np.ndarray, "{COMPONENTS} {WINDOW_BINS}"]:

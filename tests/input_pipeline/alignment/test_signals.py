@@ -14,6 +14,7 @@ from input_pipeline.alignment.signals import (
     muscle_size,
     picture_breathing,
     picture_change,
+    steady_pixels,
 )
 
 
@@ -90,3 +91,21 @@ def test_labels_tell_what_a_channel_measures(kind, labels):
     assert {label: channel_kind(label) for label in labels.split("|")} == dict.fromkeys(
         labels.split("|"), kind
     )
+
+
+@pytest.mark.parametrize("rate", [2.0, 4.0])
+def test_a_clock_in_the_picture_is_looked_past(rate):
+    rng = np.random.default_rng(0)
+    times = np.arange(int(WINDOW_SECONDS * rate)) / rate
+    pictures = 100 + rng.normal(size=(len(times), 24, 32))
+    pictures[:, 10:14, 8:20] += 3 * np.sin(2 * np.pi * 0.25 * times)[:, None, None]
+    moving = (times > 40) & (times < 60)  # a sleeper who turns over is no clock
+    pictures[moving, 8:20, 4:24] += 40 * rng.normal(size=(moving.sum(), 12, 20))
+    assert steady_pixels(pictures.clip(0, 255).astype(np.uint8)).all()
+    digits = rng.normal(size=(WINDOW_SECONDS, 2, 8))
+    pictures[:, 1:3, 1:9] += 30 * digits[times.astype(int)]
+    pictures = pictures.clip(0, 255).astype(np.uint8)
+    found = steady_pixels(pictures)
+    assert not found[1:3, 1:9].any() and found[4:].all() and found[:, 10:].all()
+    assert steady_pixels(rng.integers(0, 255, pictures.shape, dtype=np.uint8)).all()
+    assert steady_pixels(pictures[:1]).all()
