@@ -1,16 +1,30 @@
-"""Orbax checkpoints of the whole training state, and a refusal to resume another run's."""
+"""Orbax checkpoints of the whole training state: verified, and never those of another run.
+
+Digests of all arrays are stored with them. What does not come back as it was saved is set aside, as
+`checkpoints/damaged/STEP`, and the newest whole checkpoint before it is restored.
+"""
 
 import errno
+import functools
 import logging
 import shutil
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from input_pipeline.digests import KEY, json_digest
 from input_pipeline.errors import UserError
+from sacd_jax import parallel
+from sacd_jax.training.array_digests import digests
 
+_DIGESTS = "digests"
+_LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while reading", "never awaited")
 _FULL_DISK = ("no space left", "resource_exhausted", "enospc")
 
 
@@ -27,8 +41,11 @@ class Checkpoints:
             facts: JSON values that a resumed run must share, such as the fingerprint of the data.
             keep: how many of the newest checkpoints are kept.
         """
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every save
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax narrates saves and damage
         self._facts, self._folder = facts, folder
+        if jax.process_index() == 0 and folder.is_dir():
+            self._set_aside_unlisted()
+        parallel.wait_for_all("open checkpoints")
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
@@ -44,30 +61,62 @@ class Checkpoints:
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         if shutil.disk_usage(self._folder).free < needed:
             raise OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
+        facts = {**self._facts, **_shapes(state), _DIGESTS: digests(state)}
         try:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state),
-                    facts=ocp.args.JsonSave({**self._facts, **_shapes(state)}),
+                    facts=ocp.args.JsonSave({**facts, KEY: json_digest(facts)}),
                 ),
             )
         except Exception as error:
             raise _named(error) from error
 
-    def restore(self, like: Any) -> Any:
-        """The newest state, laid out like `like` (arrays or shapes with shardings).
+    def restore(self, like: Any) -> tuple[Any, int] | None:
+        """The newest whole state, laid out like `like` (arrays with shardings), and its step.
+
+        Damaged checkpoints are set aside, each with a line on stderr. None where none is whole.
 
         Raises:
             UserError: the checkpoint belongs to other data or another form of the state.
         """
-        step = self._manager.latest_step()
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
-        )
+        while (step := self._manager.latest_step()) is not None:
+            state, damage = self._read(step, like)
+            if not _any_process(bool(damage)):
+                return state, step
+            if jax.process_index() == 0:
+                self._set_aside(step, damage or "another process cannot read it")
+            parallel.wait_for_all("damaged checkpoint")
+            self._manager.reload()
+        return None
+
+    def _read(self, step: int, like: Any) -> tuple[Any, str]:
+        """The state of a step, and what is wrong with it or ""."""
+        try:
+            return self._verified(step, like)
+        except (UserError, PermissionError, MemoryError):
+            raise
+        except Exception as error:  # Orbax and TensorStore have many for files that are broken
+            if "RESOURCE_EXHAUSTED" in str(error):  # the devices' memory
+                raise
+            _expect_late_complaints()
+            return None, f"cannot be read ({type(error).__name__})"
+
+    def _verified(self, step: int, like: Any) -> tuple[Any, str]:
         facts = self._manager.restore(step, args=ocp.args.Composite(facts=ocp.args.JsonRestore()))[
             "facts"
         ]
+        noted = facts.pop(KEY, None)
+        expected = facts.pop(_DIGESTS, None)
+        if noted is None and expected is None:
+            print(
+                f"checkpoint of step {step}: an earlier version wrote it, without digests; "
+                "restored unverified",
+                file=sys.stderr,
+            )
+        elif noted != json_digest({**facts, _DIGESTS: expected}) or expected is None:
+            return None, "the digest of its facts differs"
         # Compared before a byte is read: Orbax finds a wrong shape in the midst of other reads.
         for key, value in {**self._facts, **_shapes(like)}.items():
             if facts.get(key) != value:
@@ -75,9 +124,34 @@ class Checkpoints:
                     f"checkpoint of step {step}: {key} is {facts.get(key)}, expected {value}; "
                     "use another workdir"
                 )
-        return self._manager.restore(
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like
+        )
+        state = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))
         )["state"]
+        found = digests(state)
+        changed = [name for name in found if expected and found[name] != expected[name]]
+        return state, f"the digest of state{changed[0]} differs" if changed else ""
+
+    def _set_aside_unlisted(self) -> None:
+        """Sets aside what Orbax cannot even list: it would open none of the others either."""
+        for found in ocp.path.step.standard_name_format().find_all(self._folder):
+            try:
+                _ = found.commit_timestamp
+            except Exception as error:
+                self._set_aside(found.step, f"cannot be read ({type(error).__name__})")
+
+    def _set_aside(self, step: int, damage: str) -> None:
+        aside = self._folder / "damaged" / str(step)
+        shutil.rmtree(aside, ignore_errors=True)  # of an earlier damage of the same step
+        aside.parent.mkdir(exist_ok=True)
+        (self._folder / str(step)).rename(aside)
+        print(
+            f"checkpoint of step {step}: damaged, {damage}; set aside as {aside}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def wait(self) -> None:
         """Returns when everything is on disk; raises what went wrong in the background."""
@@ -90,6 +164,26 @@ class Checkpoints:
     def close(self) -> None:
         """Frees the writer's threads; call `wait` first to learn of errors."""
         self._manager.close()
+
+
+@functools.cache
+def _expect_late_complaints() -> None:
+    """Orbax drops its other reads at a broken file; each complains on stderr, any time later."""
+    hook = sys.unraisablehook
+
+    def others(found: Any) -> None:
+        if not any(words in str(found.exc_value) for words in _LATE_COMPLAINTS):
+            hook(found)
+
+    sys.unraisablehook = others
+    warnings.filterwarnings("ignore", ".*_read_array_index_and_device_put.* was never awaited")
+
+
+def _any_process(mine: bool) -> bool:
+    """Whether any process says so."""
+    if jax.process_count() == 1:
+        return mine
+    return bool(np.any(multihost_utils.process_allgather(np.array(mine))))
 
 
 def _named(error: Exception) -> Exception:

@@ -84,12 +84,15 @@ def embed(workdir: Path, split: str) -> Embedded:
     source = open_split(dataset, "train")
     cached = teacher_outputs.outputs(run, source, mesh, workdir.parent)
     checkpoints = Checkpoints(folder, {"data": source.fingerprint})
-    step = checkpoints.latest()
-    if not step:
-        raise UserError(f"{workdir} has no checkpoint: expected a finished run")
-    task = TASKS[run.task].make(run, source, mesh, step, workdir.parent, cached)
-    state = checkpoints.restore(task.init(run.seed))
+    # The learning rate alone depends on the length of the run, and nothing is updated here.
+    task = TASKS[run.task].make(
+        run, source, mesh, checkpoints.latest() or 1, workdir.parent, cached
+    )
+    restored = checkpoints.restore(task.init(run.seed))
     checkpoints.close()
+    if restored is None:
+        raise UserError(f"{workdir} has no whole checkpoint: expected a finished run")
+    state, step = restored
 
     lent = lent_teacher(run.teacher, workdir.parent)
     teacher = models.create(lent.encoder, lent.num_classes, **lent.options)

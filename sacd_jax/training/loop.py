@@ -60,9 +60,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     layout = jax.tree.map(lambda leaf: leaf.sharding, state)
     train_step = jax.jit(task.train_step, donate_argnums=0, out_shardings=(layout, None))
     checkpoints = Checkpoints(folder.checkpoints, {"data": source.fingerprint})
-    first_step = checkpoints.latest() or 0
-    if first_step:
-        state = checkpoints.restore(state)
+    state, first_step = checkpoints.restore(state) or (state, 0)
     _introduce(run, workdir.name, state, mesh, first_step, total_steps)
 
     # Loop. Metrics are read one step late, so that the device never waits for the host.

@@ -1,11 +1,13 @@
 """Checkpoints: bit for bit, on other devices too, and never another run's or a half one."""
 
 import errno
+import re
 import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from input_pipeline.errors import UserError
@@ -34,7 +36,9 @@ def test_round_trip_is_bit_for_bit(tmp_path):
     writer.close()
     reader = Checkpoints(tmp_path / "c", {"data": "a"})
     assert reader.latest() == 3
-    back = reader.restore(state())
+    restored = reader.restore(state())
+    assert restored is not None and restored[1] == 3
+    back = restored[0]
     jax.tree.map(np.testing.assert_array_equal, back, state(3))
     assert back["labels"].dtype == jnp.int32
     reader.close()
@@ -66,6 +70,128 @@ def test_an_unfinished_checkpoint_does_not_count(tmp_path):
     reader = Checkpoints(tmp_path / "c", {})
     assert reader.latest() == 1
     reader.close()
+
+
+def steps_1_and_2(folder) -> None:
+    """Stores two states in their checkpoints; step 2 is then to be damaged."""
+    writer = Checkpoints(folder, {"data": "a"})
+    for step in (1, 2):
+        writer.save(state(step), step)
+    writer.wait()
+    writer.close()
+
+
+RESTORE = """
+import sys, jax, numpy as np
+from pathlib import Path
+from sacd_jax.training.checkpoints import Checkpoints
+from tests.training.test_checkpoints import state
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    reader = Checkpoints(folder, {"data": "a"})
+    found = reader.restore(state())
+    reader.close()
+    if found is not None:
+        jax.tree.map(np.testing.assert_array_equal, found[0], state(found[1]))
+    print(folder.name, found[1] if found else "none")
+"""
+
+
+def restored(folders, run_python) -> tuple[dict[str, str], list[str]]:
+    """Name -> step that came back, bit for bit, and the lines that a user reads meanwhile."""
+    result = run_python(RESTORE, str(folders), devices=1)
+    return dict(line.split() for line in result.stdout.splitlines()), result.stderr.splitlines()
+
+
+def files_of(checkpoint) -> list:
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file())
+
+
+def cut(checkpoint):
+    for path in files_of(checkpoint):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def zeroed(checkpoint):
+    for path in files_of(checkpoint / "state"):
+        path.write_bytes(bytes(path.stat().st_size))
+
+
+def all_deleted(checkpoint):
+    for path in files_of(checkpoint):
+        path.unlink()
+
+
+def state_deleted(checkpoint):
+    shutil.rmtree(checkpoint / "state")
+
+
+def facts_changed(checkpoint):
+    (path,) = [path for path in files_of(checkpoint / "facts") if path.name == "metadata"]
+    path.write_text(path.read_text().replace('"a"', '"b"'))
+
+
+def arrays_of_another(checkpoint):
+    shutil.rmtree(checkpoint / "state")
+    shutil.copytree(checkpoint.parent / "1" / "state", checkpoint / "state")
+
+
+DAMAGES = (cut, zeroed, all_deleted, state_deleted, facts_changed, arrays_of_another)
+
+
+def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, run_python):
+    steps_1_and_2(tmp_path / "whole")
+    folders = tmp_path / "damaged"
+    for damage in DAMAGES:
+        shutil.copytree(tmp_path / "whole", folders / damage.__name__)
+        damage(folders / damage.__name__ / "2")
+    shutil.copytree(tmp_path / "whole", folders / "none_is_whole")
+    for step in "12":
+        zeroed(folders / "none_is_whole" / step)
+    found, said = restored(folders, run_python)
+    expected = {damage.__name__: "1" for damage in DAMAGES} | {"none_is_whole": "none"}
+    assert found == expected
+    assert len(said) == len(DAMAGES) + 2
+    for line in said:
+        assert re.match("checkpoint of step [12]: damaged, .*; set aside as .*/[12]$", line)
+    assert sorted(path.name for path in folders.glob("*/damaged/*")) == ["1"] + ["2"] * 7
+    # The step is saved anew, and so is what follows.
+    writer = Checkpoints(folders / "cut", {"data": "a"})
+    for step in (2, 3):
+        writer.save(state(step), step)
+    writer.wait()
+    assert writer.latest() == 3
+    writer.close()
+
+
+@pytest.mark.parametrize("trials", [12, pytest.param(300, marks=pytest.mark.slow)])
+def test_flipped_bits_are_never_restored(tmp_path, trials, run_python):
+    steps_1_and_2(tmp_path / "whole")
+    rng = np.random.default_rng(trials)
+    for trial in range(trials):
+        folder = tmp_path / "damaged" / f"{trial}"
+        shutil.copytree(tmp_path / "whole", folder)
+        path = rng.choice(files_of(folder / "2"))
+        data = bytearray(path.read_bytes())
+        for position in rng.integers(8 * len(data), size=int(rng.integers(1, 9))):
+            data[position // 8] ^= 1 << position % 8
+        path.write_bytes(data)
+    found, said = restored(tmp_path / "damaged", run_python)
+    assert len(found) == trials and set(found.values()) == {"1", "2"}
+    assert len(said) == sum(step == "1" for step in found.values())
+    assert all(line.startswith("checkpoint of step 2: damaged, ") for line in said)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_restored_with_a_word(tmp_path, monkeypatch, capfd):
+    save = ocp.args.JsonSave
+    kept = lambda facts: {k: v for k, v in facts.items() if k not in ("digests", "digest")}  # noqa: E731
+    monkeypatch.setattr(ocp.args, "JsonSave", lambda facts: save(kept(facts)))
+    steps_1_and_2(tmp_path / "c")
+    monkeypatch.undo()
+    reader = Checkpoints(tmp_path / "c", {"data": "a"})
+    found = reader.restore(state())
+    reader.close()
+    assert found is not None and found[1] == 2
+    assert "without digests; restored unverified" in capfd.readouterr().err
 
 
 def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
@@ -105,7 +231,8 @@ if what == "save":
     checkpoints.wait()
 else:
     zeros = jax.tree.map(jax.numpy.zeros_like, state)
-    back = checkpoints.restore(parallel.replicate(zeros, mesh))
+    back, step = checkpoints.restore(parallel.replicate(zeros, mesh))
+    assert step == 1
     assert np.array_equal(back["w"], state["w"]), back
     assert len(back["w"].sharding.device_set) == int(what)
 checkpoints.close()
