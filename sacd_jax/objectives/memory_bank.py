@@ -65,7 +65,8 @@ def hardest(
     anchor_labels: Int[Array, " batch"],
     k: int,
     extra: tuple[Float[Array, "extra dim"], Int[Array, " extra"]] | None = None,
-) -> tuple[Float[Array, "batch k"], Bool[Array, "batch k"]]:
+    num_classes: int | None = None,
+) -> tuple[Float[Array, "batch chosen"], Bool[Array, "batch chosen"]]:
     """The k rows of other classes that are most similar (cosine) to each anchor.
 
     Args:
@@ -75,9 +76,11 @@ def hardest(
         k: number of negatives; with fewer candidates, fewer columns are returned.
         extra: more candidates with gradient, such as the batch, and their labels (below 0: not a
             candidate).
+        num_classes: choose k rows of each class from 0 to this; None chooses k of all together.
 
     Returns:
-        Cosines, hardest first, and which of them are true negatives.
+        Cosines, hardest first (class after class, where they are chosen so), and which of them are
+        true negatives.
     """
     candidates = l2_normalise(jax.lax.stop_gradient(bank.features))
     labels = bank.labels
@@ -86,10 +89,14 @@ def hardest(
         labels = jnp.concatenate([labels, extra[1].astype(jnp.int32)])
     cosine = l2_normalise(anchors) @ candidates.T
     negative = (labels >= 0) & (labels != anchor_labels[:, None]) & (anchor_labels[:, None] >= 0)
-    # Ranked without gradient, then taken from the matrix that has one.
-    ranked = jax.lax.stop_gradient(jnp.where(negative, cosine, -jnp.inf))
-    _, chosen = jax.lax.top_k(ranked, min(k, labels.shape[0]))
-    return (
-        jnp.take_along_axis(cosine, chosen, axis=1),
-        jnp.take_along_axis(negative, chosen, axis=1),
-    )
+    lists = [negative]
+    if num_classes is not None:
+        lists = [negative & (labels == label) for label in range(num_classes)]
+    cosines, valid = [], []
+    for eligible in lists:
+        # Ranked without gradient, then taken from the matrix that has one.
+        ranked = jax.lax.stop_gradient(jnp.where(eligible, cosine, -jnp.inf))
+        _, chosen = jax.lax.top_k(ranked, min(k, labels.shape[0]))
+        cosines.append(jnp.take_along_axis(cosine, chosen, axis=1))
+        valid.append(jnp.take_along_axis(eligible, chosen, axis=1))
+    return jnp.concatenate(cosines, axis=1), jnp.concatenate(valid, axis=1)

@@ -76,7 +76,9 @@ def test_hinge_golden():
     np.testing.assert_allclose(one_way, sum(first), rtol=0, atol=1e-5)
 
 
-def test_hinge_by_hand_with_bank_and_batch():
+@pytest.mark.parametrize("k", [2, 7])
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_hinge_by_hand_with_bank_and_batch(k, num_classes):
     """Against a loop over anchors and candidates in NumPy."""
     banks = golden_banks()
 
@@ -90,11 +92,33 @@ def test_hinge_by_hand_with_bank_and_batch():
         candidates = np.concatenate([unit(bank.features), others])
         classes = np.concatenate([bank.labels, labels])
         for n, label in enumerate(labels):
-            cosine = candidates[(classes >= 0) & (classes != label)] @ anchors[n]
-            worst = np.sort(cosine)[::-1][:7]
+            others_of = [[other for other in (0, 1, 2) if other != label]]
+            if num_classes is not None:
+                others_of = [[other] for other in others_of[0]]
+            cosines = [candidates[np.isin(classes, some)] @ anchors[n] for some in others_of]
+            worst = np.concatenate([np.sort(each)[::-1][:k] for each in cosines])
             total += np.maximum(0.2 - student[n] @ teacher[n] + worst, 0).mean() / len(labels)
-    loss = banked(k=7, candidates="bank_and_batch")
+    loss = banked(k=k, num_classes=num_classes, candidates="bank_and_batch")
     np.testing.assert_allclose(loss, total, rtol=1e-5)
+
+
+def test_hardest_per_class_golden():
+    """By brute force in float64, as the test above."""
+    np.testing.assert_allclose(banked(k=2, num_classes=3), 0.59067968, atol=1e-5)
+    np.testing.assert_allclose(banked(k=2), 0.86637237, atol=1e-5)
+
+
+def test_hardest_per_is_an_option():
+    """With all ten rows of the other classes chosen either way, the mean is the same."""
+    terms = {
+        (per, k): run(
+            objectives.create("sacd", {"graph": 0.0}, hardest=k, hardest_per=per), steps=2
+        )[0][1][0]["contrast"]
+        for per in ("all", "class")
+        for k in (2, 99)
+    }
+    np.testing.assert_allclose(terms["all", 99], terms["class", 99], rtol=1e-6)
+    assert terms["class", 2] < terms["all", 2]
 
 
 def test_empty_bank_gives_nothing_alone_and_the_batch_still_does():
@@ -302,6 +326,38 @@ def test_teacher_of_another_width_is_projected():
     np.testing.assert_allclose(
         buffers["projection"]["kernel"], params["projection"]["kernel"], rtol=1e-6
     )
+
+
+def test_averaged_projection_keeps_its_decay_and_fills_the_bank():
+    objective = objectives.create("sacd", {"graph": 0.0}, projection_decay=0.75)
+    teacher_spec = dataclasses.replace(SPEC, embedding_dim=30)
+    first, buffers = objective.init(jax.random.key(0), SPEC, teacher_spec, data_spec())
+    params = jax.tree.map(lambda leaf: leaf + 0.1, first)
+    teacher = output(5, 30)
+    batch = batch_of(np.arange(BATCH) % 5)
+    _, new, _ = step(
+        objective, params, output(0), buffers, teacher, Keys(output(7), teacher), batch, 0
+    )
+    for name in ("kernel", "bias"):
+        expected = first["projection"][name] + 0.25 * 0.1
+        np.testing.assert_allclose(new["projection"][name], expected, rtol=1e-5, atol=1e-7)
+    projected = np.asarray(teacher.embedding) @ new["projection"]["kernel"]
+    projected += new["projection"]["bias"]
+    expected = projected / np.linalg.norm(projected, axis=1, keepdims=True)
+    np.testing.assert_allclose(new["teacher_bank"].features[:BATCH], expected, atol=1e-5)
+
+
+def test_graph_margin_enters_pull_and_push():
+    """Distances of unit vectors lie in [0, 4], so at a margin of 5 every pair is active."""
+    weights = {"contrast": 0.0, "jsd": 0.0}
+    options = {"group_size": 4, "graph": SMALL, "graph_margin": 5.0}
+    for negatives in ("none", "groups"):
+        objective = objectives.create("sacd", weights, ld_negatives=negatives, **options)
+        terms = run(objective, steps=1)[0][0][0]
+        pull = 4 + terms["graph_distance_positive"]
+        push = 6 - terms["graph_distance_negative"]
+        expected = pull if negatives == "none" else 0.5 * pull + 0.5 * push
+        np.testing.assert_allclose(terms["graph"], expected, rtol=1e-5)
 
 
 def test_terms_of_weight_zero_are_not_there():
