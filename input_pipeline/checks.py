@@ -14,6 +14,10 @@ from input_pipeline.stages import CLIP_SECONDS, STAGES
 DAY = 86400.0
 
 _DATES = "the times of day agree, the dates do not: one was anonymised"
+_TIME_OF_DAY = (
+    "give video_start with the date of the PSG, or confirm that the time of day alone counts "
+    "(manifest column hypnogram_confirm: date)"
+)
 
 _FEW = 120 / CLIP_SECONDS  # clips at the ends of a night that may always lack something
 
@@ -131,7 +135,7 @@ def compare_times(
         assert clock is not None  # without a video nothing lacks it
         lacks = f"night {name}: the video lacks {lacking} of {in_psg.sum()} scored clips"
         if _whole_days(middle[in_psg], begin, end):
-            raise UserError(f"{lacks}: {_DATES}; give video_start with the date of the PSG")
+            raise UserError(f"{lacks}: {_DATES}; {_TIME_OF_DAY}")
         inside = onset_s[in_psg]
         starts = clock.video_seconds(np.array([inside[0], inside[-1] + CLIP_SECONDS]))
         length = "" if video_s is None else f"it lasts {video_s:.0f} s and "

@@ -185,8 +185,9 @@ def _inspect_all(arguments: argparse.Namespace) -> None:
             unusable += bool(findings.errors)
             progress.advance()
     if unusable or problems:
-        rows = f" and {len(problems)} problems in the manifest's rows" if problems else ""
-        raise UserError(f"{unusable} of {len(nights)} nights cannot be used{rows}")
+        found = [f"{unusable} of {len(nights)} nights cannot be used"] if unusable else []
+        found += [f"{len(problems)} problems in the manifest's rows"] if problems else []
+        raise UserError(" and ".join(found))
     print(f"{len(nights)} nights can be used")
 
 

@@ -87,7 +87,7 @@ class Night:
 
 CONFIRMATIONS = ("lost_stage", "date")
 """`lost_stage`: annotations that look like scoring but are not understood are no stages. `date`:
-the date of the hypnogram or that of the PSG was made anonymous; the time of day alone counts."""
+dates of PSG, hypnogram or video were made anonymous; the time of day alone counts."""
 
 PSG_UNITS = ("nV", "uV", "mV", "V")
 
@@ -116,6 +116,8 @@ def _number(least: float, most: float, default: float | None) -> Callable[[str],
         if not text:
             return default
         expected = f"a number from {least:g} to {most:g}"
+        if re.fullmatch(r"[+-]?\d+,\d+", text):
+            raise ValueError(f"{expected} with a decimal point, not a comma")
         try:
             value = float(text)
         except ValueError:

@@ -14,6 +14,8 @@ from input_pipeline.readers.video.start_times import start_from_digits, start_fr
 FRAME_RATE_PPM = 500.0
 """No clock of a camera drifts by more; beyond it, the frame rate in a video's header is wrong."""
 
+_DAY_S = 86400.0
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -92,9 +94,15 @@ def rate_note(clock: Clock, video_end_s: float | None, psg_s: float) -> str | No
 
 
 def clock(night: Night, psg_start: datetime, creation_time: datetime | None) -> Clock:
-    """The night's clock; see `Night` for the meaning and signs of its offset and drift."""
+    """The night's clock; see `Night` for the meaning and signs of its offset and drift.
+
+    Where the manifest confirms that dates do not count, the video begins within twelve hours of the
+    PSG.
+    """
     started, _ = video_start(night, creation_time)
     offset_s = (started - psg_start).total_seconds() + night.sync_offset_s
+    if "date" in night.hypnogram_confirm:
+        offset_s -= _DAY_S * round(offset_s / _DAY_S)
     return Clock(offset_s, 0.0 if _wrong_frame_rate(night) else night.sync_drift_ppm)
 
 

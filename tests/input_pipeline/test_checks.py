@@ -62,7 +62,7 @@ def test_what_is_left_out_is_noted(times, said):
         # One of the three has another date; the time of day is right.
         ({"scored": (14274 * DAY, 14274 * DAY + NIGHT)}, "dates do not: .*CSV"),
         ({"scored": (-14274 * DAY, NIGHT - 14274 * DAY), "video": None}, "dates do not: .*CSV"),
-        ({"video": (DAY + 60, DAY + NIGHT)}, "dates do not: .*video_start"),
+        ({"video": (DAY + 60, DAY + NIGHT)}, "dates do not: .*video_start.*confirm: date"),
         ({"video": (-900 - DAY, None)}, None),  # a video without a known end may reach here
         # One of the three is of another time.
         ({"scored": (40000, 60000)}, "PSG and video agree: is it the hypnogram of another"),

@@ -87,7 +87,15 @@ def test_problems_of_the_manifest_come_first(capsys, folder, night):
         f"unusable: manifest {folder / 'nights.csv'}, line 2, column video (night n2): no such "
         "file; expected a file"
     ]
-    assert error.startswith("0 of 1 nights") and "1 problems in the manifest" in error
+    assert error == "1 problems in the manifest's rows"
+
+
+def test_a_manifest_without_a_right_row_speaks_of_no_nights(capsys, tmp_path):
+    (tmp_path / "p.edf").touch()
+    (tmp_path / "nights.csv").write_text('night_id,subject_id,psg,ahi\nn,s,p.edf,"8,6"\n')
+    with pytest.raises(UserError, match="^1 problems in the manifest's rows$"):
+        main(["--manifest", str(tmp_path / "nights.csv")])
+    assert "decimal point" in capsys.readouterr().out
 
 
 def test_what_deserves_a_look_but_stops_nothing(folder, night, tmp_path):

@@ -99,6 +99,7 @@ def manifest(folder, text, encoding="utf-8"):
             "night_id,subject_id,psg,ahi\nn,s,a.edf,many\n",
             "column ahi: found 4 characters .letters., expected",
         ),
+        ('night_id,subject_id,psg,ahi\nn,s,a.edf,"8,6"\n', "ahi: .* decimal point, not a comma"),
         ("night_id,subject_id,psg,ahi\nn,s,a.edf,nan\n", "column ahi: found 3 characters"),
         ("night_id,subject_id,psg,age\nn,s,a.edf,-3\n", "column age: found 2 characters"),
         ("night_id,subject_id,psg,sex\nn,s,a.edf,1\n", "column sex: found 1 character .digits."),

@@ -41,6 +41,17 @@ def test_a_positive_offset_means_the_camera_is_behind():
     assert behind.psg_seconds(0.0) == 5.0
 
 
+@pytest.mark.parametrize("days", [-14274, -1, 0, 1])
+@pytest.mark.parametrize("lag", [-7200.0, -3.5, 0.0, 7200.0])
+def test_confirmed_dates_leave_the_time_of_day(days, lag):
+    late = START.replace(hour=23, minute=59)  # midnight lies between the two starts
+    begun = late + timedelta(days=days, seconds=lag)
+    confirmed = night(video_start=begun, sync_offset_s=2.0, hypnogram_confirm="date")
+    assert clock(confirmed, late, None).psg_seconds(0.0) == pytest.approx(lag + 2.0)
+    as_stated = night(video_start=begun, sync_offset_s=2.0)
+    assert clock(as_stated, late, None).psg_seconds(0.0) == pytest.approx(86400 * days + lag + 2)
+
+
 def test_drift_over_a_night():
     assert Clock(0.0, 50.0).psg_seconds(36000.0) == pytest.approx(36001.8)
 
