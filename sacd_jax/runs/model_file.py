@@ -1,6 +1,11 @@
-"""A trained network as one file: weights in safetensors, what they are in its header."""
+"""A trained network as one file: weights in safetensors, what they are in its header.
+
+The header carries digests of the weights and of itself. Files of earlier versions have none and are
+read without.
+"""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +16,16 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from input_pipeline.digests import KEY, json_digest
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
+from input_pipeline.fingerprints import array_fingerprint
 from sacd_jax.runs.run_folder import RunFolder
 
 FILE_NAME = "model.safetensors"
-_HEADER = "sacd_jax"
+_HEADER, _WEIGHTS = "sacd_jax", "weights"
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError)
+_MEND = "train or convert it again"
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,10 @@ def save(folder: Path, model: Model) -> Path:
         "options": model.options,
         "accuracy": model.accuracy,
         "inputs": model.inputs,
+        _WEIGHTS: array_fingerprint(arrays),
     }
+    facts = json.loads(json.dumps(facts))  # as it will be read back
+    facts[KEY] = json_digest(facts)
     path = folder / FILE_NAME
     # Bytes first: safetensors' own writer hides what the operating system says of a full disk.
     content = serialize(arrays, metadata={_HEADER: json.dumps(facts)})
@@ -64,7 +76,8 @@ def load(folder: str | Path) -> Model:
     """Reads a folder written by `save` (the `model` folder of a run, or the run's own folder).
 
     Raises:
-        UserError: no such file, or it is damaged or was not written by this package.
+        UserError: no such file, or it is damaged, holds values that are not finite, or was not
+            written by this package.
     """
     folder = Path(folder)
     path = next(
@@ -76,16 +89,44 @@ def load(folder: str | Path) -> Model:
         with safe_open(path, framework="numpy") as file:
             facts = json.loads((file.metadata() or {})[_HEADER])
             flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        return Model(
-            facts["encoder"],
-            facts["num_classes"],
-            facts["options"],
-            dict(unflatten_dict(flat, sep="/")),
-            facts.get("accuracy"),
-            facts.get("inputs", {}),
-        )
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} is damaged or no model of sacd_jax: {error}") from error
+        wrong = _what_is_wrong(facts, flat)
+        variables = {} if wrong else dict(unflatten_dict(flat, sep="/"))
+    except (*_BROKEN, SafetensorError) as error:
+        raise UserError(
+            f"{path} is damaged or no model of sacd_jax ({type(error).__name__}); {_MEND}"
+        ) from error
+    if wrong:
+        raise UserError(f"{path} is damaged or no model of sacd_jax: {wrong}; {_MEND}")
+    return Model(
+        facts["encoder"],
+        facts["num_classes"],
+        facts["options"],
+        variables,
+        facts.get("accuracy"),
+        facts.get("inputs", {}),
+    )
+
+
+def _what_is_wrong(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """One reason not to believe a file, or ""."""
+    digest, weights = facts.pop(KEY, None), facts.get(_WEIGHTS)
+    if (digest, weights) != (None, None):
+        if digest != json_digest(facts):
+            return "the digest of its header differs"
+        if weights != array_fingerprint(arrays):
+            return "the digest of its weights differs"
+    accuracy = facts.get("accuracy")
+    kinds = {
+        "encoder": isinstance(facts["encoder"], str),
+        "num_classes": type(facts["num_classes"]) is int and facts["num_classes"] > 0,
+        "options": isinstance(facts["options"], dict),
+        "inputs": isinstance(facts.get("inputs", {}), dict),
+        "accuracy": accuracy is None
+        or (type(accuracy) in (int, float) and math.isfinite(accuracy)),
+    }
+    odd = [name for name, right in kinds.items() if not right]
+    odd += [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    return f"{odd[0]} is not what it should be" if odd else ""
 
 
 def same(one: Model, other: Model) -> bool:

@@ -13,7 +13,21 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
 from input_pipeline.source import ClipSource
 
+# Every member carries a checksum; a flipped flag claims encryption (RuntimeError) or an unknown
+# compression (NotImplementedError), a flipped size more memory than there is.
+_BROKEN = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _OF_THE_CLIP = ("night_id", "subject_id", "clip_index", "ahi")
+_KINDS = {"logits": "f", "index": "iu", "stage": "iu", "clip_index": "iu", "ahi": "f"}
 
 
 @dataclass(frozen=True)
@@ -67,9 +81,10 @@ def read(name: str, path: Path) -> Predictions:
             if absent:
                 raise UserError(f"{where} lacks {', '.join(absent)}")
             values = {field: file[field] for field in fields}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _BROKEN as error:
+        kind = type(error).__name__
         raise UserError(
-            f"{where} cannot be read ({error}); it is broken or truncated: evaluate the run again"
+            f"{where} cannot be read ({kind}); it is broken or truncated: evaluate the run again"
         ) from error
     logits = values["logits"]
     clips = len(logits) if logits.ndim == 2 else -1
@@ -79,6 +94,9 @@ def read(name: str, path: Path) -> Predictions:
                 f"{where}: {field} has shape {values[field].shape}, logits {logits.shape}; "
                 "expected one row a clip in each"
             )
+    for field, kinds in _KINDS.items():
+        if values[field].dtype.kind not in kinds:
+            raise UserError(f"{where}: {field} has dtype {values[field].dtype}: evaluate it again")
     if not clips:
         raise UserError(f"{where} holds no clips")
     bad = int((~np.isfinite(logits)).any(-1).sum())

@@ -1,10 +1,13 @@
 """The teacher cache: all rows or nothing, and never that of another teacher."""
 
+import itertools
 import json
+import os
 
 import numpy as np
 import pytest
 
+from input_pipeline.digests import write_verified_json
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import array_fingerprint, fingerprint
 from input_pipeline.teacher_cache import read_cache, write_cache
@@ -64,15 +67,58 @@ def test_nothing_is_overwritten(tmp_path):
         write(tmp_path / "cache")
 
 
-def test_damage_is_named(tmp_path):
+def changed(folder, **changes):
+    """Changes the description and gives it a digest that fits, as no damage does."""
+    path = folder / "cache.json"
+    description = json.loads(path.read_text()) | changes
+    del description["digest"]
+    write_verified_json(path, description)
+
+
+def flipped(folder):
+    path = folder / "teacher_logits.npy"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def of_an_earlier_version(folder):
+    names = ["teacher_embedding", "teacher_logits"]
+    description = {"rows": ROWS, "data": DATA, "weights": WEIGHTS, "arrays": names}
+    (folder / "cache.json").write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (flipped, "teacher_logits.npy: is damaged or was changed"),
+        (lambda f: (f / "teacher_logits.npy").unlink(), "teacher_logits.npy: cannot be read"),
+        (lambda f: os.truncate(f / "teacher_embedding.npy", 100), "embedding.npy: is damaged"),
+        (lambda f: os.truncate(f / "cache.json", 1), "cache.json: not a JSON object"),
+        (of_an_earlier_version, "cache.json: has no digest"),
+        (lambda f: changed(f, rows=ROWS + 1), "expected an array of 11 rows"),
+        (lambda f: changed(f, rows="10"), "expected rows and the arrays"),
+        (lambda f: changed(f, arrays=["teacher_logits"]), "expected rows and the arrays"),
+        (lambda f: changed(f, arrays={"../../secret": "0"}), "expected rows and the arrays"),
+        (lambda f: changed(f, data=None), "made from other data"),
+    ],
+    ids=itertools.count(),
+)
+def test_damage_is_named(tmp_path, damage, said):
     write(tmp_path / "cache")
-    path = tmp_path / "cache" / "teacher_logits.npy"
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(UserError, match="teacher_logits.npy is missing or cut"):
+    damage(tmp_path / "cache")
+    with pytest.raises(UserError, match=f"^teacher cache .*{said}.*; compute it again"):
         read_cache(tmp_path / "cache", data=DATA, weights=WEIGHTS)
-    (tmp_path / "cache" / "cache.json").write_text(json.dumps({})[:1])
-    with pytest.raises(UserError, match="cache.json is damaged"):
-        read_cache(tmp_path / "cache", data=DATA, weights=WEIGHTS)
+
+
+def test_values_that_are_not_finite_are_not_stored(tmp_path):
+    bad = {"teacher_logits": np.array([[0.0], [np.nan]], np.float32)}
+    with (
+        pytest.raises(UserError, match="teacher_logits has values that are not finite"),
+        write_cache(tmp_path / "cache", rows=2, data="", weights="") as cache,
+    ):
+        cache.write(np.arange(2), bad)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_differ_in_a_bit_a_name_or_a_shape_differ():

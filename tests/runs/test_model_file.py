@@ -1,7 +1,10 @@
 """A network as a file: back as it was, or one clear line."""
 
+import json
+
 import numpy as np
 import pytest
+from safetensors.numpy import save as serialize
 
 from input_pipeline.errors import UserError
 from sacd_jax.runs.model_file import (
@@ -11,6 +14,7 @@ from sacd_jax.runs.model_file import (
     load,
     refuse_missing,
     replace_part,
+    same,
     save,
 )
 
@@ -37,6 +41,52 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     path = save(tmp_path, MODEL)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match="is damaged"):
+        load(tmp_path)
+
+
+def stored(folder, facts, arrays=None):
+    """A file with a header of one's own, as no damage makes it."""
+    arrays = arrays or {"params/head/kernel": np.ones((2, 3), np.float32)}
+    path = folder / FILE_NAME
+    folder.mkdir(exist_ok=True)
+    path.write_bytes(serialize(arrays, metadata={"sacd_jax": json.dumps(facts)}))
+
+
+def test_every_flipped_bit_is_seen(tmp_path):
+    path = save(tmp_path, MODEL)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in rng.choice(8 * len(whole), size=400, replace=False):
+        damaged = bytearray(whole)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            assert same(load(tmp_path), MODEL)  # white space alone
+        except UserError as error:
+            assert "is damaged" in str(error) and "\n" not in str(error)
+
+
+FACTS = {"encoder": "mlp", "num_classes": 5, "options": {}, "accuracy": 0.5}
+NAN = {"params/a": np.array([1, np.nan], np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "arrays", "said"),
+    [
+        ({"encoder": 3}, None, "encoder is not what"),
+        ({"num_classes": "5"}, None, "num_classes is not what"),
+        ({"num_classes": True}, None, "num_classes is not what"),
+        ({"options": []}, None, "options is not what"),
+        ({"accuracy": float("nan")}, None, "accuracy is not what"),
+        ({}, NAN, "params/a is not what"),
+        ({}, {"a": np.ones(1), "a/b": np.ones(1)}, "no model of sacd_jax"),
+    ],
+)
+def test_a_file_of_an_earlier_version_is_read_but_not_believed(tmp_path, changes, arrays, said):
+    stored(tmp_path, FACTS)
+    assert load(tmp_path).accuracy == 0.5
+    stored(tmp_path, FACTS | changes, arrays)
+    with pytest.raises(UserError, match=said):
         load(tmp_path)
 
 
