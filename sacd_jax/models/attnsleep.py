@@ -68,8 +68,14 @@ def _linear(features: int, inputs: int, name: str, **options: Any) -> nn.Dense:
     return nn.Dense(features, kernel_init=torch_uniform, bias_init=bias_init, name=name, **options)
 
 
-def _batch_norm(name: str, replicas: int, dtype: Any) -> BatchNorm:
-    return BatchNorm(replicas=replicas, dtype=dtype, scale_init=_norm_scale_init, name=name)
+def _batch_norm(name: str, replicas: int, dtype: Any, raw_input: bool = False) -> BatchNorm:
+    return BatchNorm(
+        replicas=replicas,
+        dtype=dtype,
+        scale_init=_norm_scale_init,
+        raw_input=raw_input,
+        name=name,
+    )
 
 
 class UnbiasedLayerNorm(nn.Module):
@@ -117,7 +123,8 @@ class Branch(nn.Module):
             _conv(128, self.kernel, "conv3", **small),
         )
         for i, convolution in enumerate(convolutions):
-            x = _batch_norm(f"bn{i + 1}", self.replicas, self.dtype)(convolution(x), train)
+            norm = _batch_norm(f"bn{i + 1}", self.replicas, self.dtype, raw_input=i == 0)
+            x = norm(convolution(x), train)
             x = nn.gelu(x, approximate=False)
             if i == 0:
                 window, stride, pad = self.first_pool

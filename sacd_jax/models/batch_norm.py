@@ -1,5 +1,6 @@
 """Batch normalisation with float32 statistics: over the global batch or over each replica's."""
 
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -16,12 +17,23 @@ class BatchNorm(nn.Module):
     running ones take their mean: set it to the number of devices and no statistic crosses a
     device.
 
+    Statistics take one pass: the mean of x and that of x². Their difference is the variance to
+    float32's precision as long as the mean is a few deviations at most, as it is behind a layer
+    whose own input was normalised. Behind a raw signal, whose offset may be thousands of
+    deviations, set `raw_input`: moments are then taken about one of the batch's own values, the
+    first clip's middle position. On a mesh that value costs one more small collective, so the
+    layers of the video networks do without.
+
+    The running variance is the mean of the batches' biased ones, as Flax's and TensorFlow's;
+    PyTorch's takes n / (n - 1) of it, n values a channel.
+
     Attributes:
         momentum: share of the old running statistics kept (PyTorch's momentum is 1 minus this).
         epsilon: added to the variance.
         replicas: parts of the batch with statistics of their own; must divide the batch.
         dtype: of the result; statistics are float32 at least.
         scale_init: of the factor.
+        raw_input: whether the mean may be far from zero, up to some 10^4 deviations.
     """
 
     momentum: float = 0.9
@@ -29,6 +41,7 @@ class BatchNorm(nn.Module):
     replicas: int = 1
     dtype: Any = None
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    raw_input: bool = False
 
     @nn.compact
     def __call__(
@@ -51,9 +64,12 @@ class BatchNorm(nn.Module):
         kind = jnp.promote_types(x.dtype, jnp.float32)
         if not train:
             mean, var = running_mean.value.astype(kind), running_var.value.astype(kind)
+            y = x.astype(kind)
+            if self.raw_input:
+                y, mean = y - jnp.tile(mean, columns), 0.0
             factor = scale * lax.rsqrt(var + self.epsilon)
             shift = bias - mean * factor
-            y = x.astype(kind) * jnp.tile(factor, columns) + jnp.tile(shift, columns)
+            y = y * jnp.tile(factor, columns) + jnp.tile(shift, columns)
             return y.astype(self.dtype or x.dtype)
 
         if x.shape[0] % self.replicas:
@@ -61,10 +77,16 @@ class BatchNorm(nn.Module):
                 f"a batch of {x.shape[0]} is not a multiple of {self.replicas} replicas"
             )
         parts = x.astype(kind).reshape(self.replicas, -1, columns, features)
+        centre = jnp.zeros((), kind)
+        if self.raw_input:
+            # The middle: near its ends a clip meets the padding of the convolution before.
+            middle = math.prod(x.shape[1:-1]) // 2
+            centre = lax.stop_gradient(parts[:, middle, 0])
+            parts = parts - centre[:, None, None]
         mean = parts.mean((1, 2))
         var = jnp.maximum((parts * parts).mean((1, 2)) - mean * mean, 0)
         if not self.is_initializing():
-            for running, new in ((running_mean, mean), (running_var, var)):
+            for running, new in ((running_mean, centre + mean), (running_var, var)):
                 running.value = (
                     self.momentum * running.value + (1 - self.momentum) * new.mean(0)
                 ).astype(running.value.dtype)

@@ -138,7 +138,7 @@ class Cnn14(Encoder):
     def __call__(self, batch: Batch, train: bool) -> EncoderOutput:
         """Embedding, logits, stages (channel means of blocks 3 to 5, embedding)."""
         image = log_mel(batch["audio"]) if self.front_end else batch["log_mel"]
-        image = BatchNorm(replicas=self.replicas, name="bn0")(image, train)
+        image = BatchNorm(replicas=self.replicas, raw_input=True, name="bn0")(image, train)
         if train and self.spec_augment:
             frames_rng, mels_rng = jax.random.split(self.make_rng("dropout"))
             image = drop_stripes(frames_rng, image, axis=1, width=64, stripes=2)

@@ -38,8 +38,10 @@ def _norm_scale_init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.fl
     return 1 + 0.002 * jax.random.normal(key, shape, dtype)
 
 
-def _batch_norm(name: str, decay: float, replicas: int, dtype: Any) -> BatchNorm:
-    return BatchNorm(decay, 1e-5, replicas, dtype, scale_init=_norm_scale_init, name=name)
+def _batch_norm(
+    name: str, decay: float, replicas: int, dtype: Any, raw_input: bool = False
+) -> BatchNorm:
+    return BatchNorm(decay, 1e-5, replicas, dtype, _norm_scale_init, raw_input, name=name)
 
 
 def _linear(features: int, name: str, dtype: Any, use_bias: bool = True) -> nn.Dense:
@@ -75,9 +77,8 @@ class Branch(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i + 1}",
             )(x)
-            x = nn.relu(
-                _batch_norm(f"bn{i + 1}", self.norm_decay, self.replicas, self.dtype)(x, train)
-            )
+            options = (self.norm_decay, self.replicas, self.dtype)
+            x = nn.relu(_batch_norm(f"bn{i + 1}", *options, raw_input=i == 0)(x, train))
             if i == 0:
                 x = self._pool(x, self.first_pool)
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)

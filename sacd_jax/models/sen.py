@@ -63,7 +63,8 @@ class Branch(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i + 1}",
             )(x)
-            norm = BatchNorm(0.9, 1e-3, self.replicas, self.dtype, name=f"bn{i + 1}")
+            options = {"replicas": self.replicas, "dtype": self.dtype, "raw_input": i == 0}
+            norm = BatchNorm(0.9, 1e-3, **options, name=f"bn{i + 1}")
             x = nn.leaky_relu(norm(x, train), 0.3)
             if i == 0:
                 x = self._pool(x, self.first_pool)

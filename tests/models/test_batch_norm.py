@@ -57,3 +57,67 @@ def test_bfloat16_keeps_float32_statistics() -> None:
     y, stats = run(BatchNorm(dtype=jnp.bfloat16), X.astype(jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(stats))
+
+
+@pytest.mark.parametrize("mean", [0.0, 10.0, 100.0, 1e3, 1e4])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_raw_inputs_offset_costs_no_digits(mean: float, replicas: int) -> None:
+    """Output, statistics and gradient against float64, at a standard deviation of 1."""
+    x = np.float32(np.random.default_rng(0).normal(mean, 1, (8, 300, 5)))
+    weight = np.random.default_rng(1).normal(0, 1, x.shape)
+    parts = x.astype(np.float64).reshape(replicas, -1, 5)
+    means, variances = parts.mean(1), parts.var(1)
+    unit = (parts - means[:, None]) / np.sqrt(variances + 1e-5)[:, None]
+    scale, bias = (np.asarray(VARIABLES["params"][name], np.float64) for name in ("scale", "bias"))
+
+    module = BatchNorm(momentum=0.0, replicas=replicas, raw_input=True)
+    y, stats = run(module, jnp.asarray(x))
+    np.testing.assert_allclose(y, (unit * scale + bias).reshape(x.shape), atol=1e-4)
+    np.testing.assert_allclose(stats["batch_stats"]["mean"], means.mean(0), atol=1e-5 + 1e-7 * mean)
+    np.testing.assert_allclose(stats["batch_stats"]["var"], variances.mean(0), rtol=1e-5)
+
+    by_unit = (weight * scale).reshape(parts.shape)
+    expected = by_unit - by_unit.mean(1)[:, None] - unit * (by_unit * unit).mean(1)[:, None]
+    expected = (expected / np.sqrt(variances + 1e-5)[:, None]).reshape(x.shape)
+    grad = jax.grad(lambda x: (run(module, x)[0] * weight).sum())(jnp.asarray(x))
+    np.testing.assert_allclose(grad, expected, atol=1e-4)
+
+    evaluated = module.apply({**VARIABLES, **stats}, jnp.asarray(x), False)
+    by_running = (x.astype(np.float64) - means.mean(0)) / np.sqrt(variances.mean(0) + 1e-5)
+    np.testing.assert_allclose(evaluated, by_running * scale + bias, atol=1e-4 + 1e-6 * mean)
+
+
+COLLECTIVES = """
+import jax, jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec as P
+from sacd_jax.benchmarks import hlo
+from sacd_jax.models.batch_norm import BatchNorm
+
+mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+x = jnp.zeros((16, 30, 4))
+for options in ({}, {"raw_input": True}, {"replicas": 8}, {"replicas": 8, "raw_input": True}):
+    module = BatchNorm(**options)
+    variables = module.init(jax.random.key(0), x, True)
+
+    def step(variables, x):
+        return module.apply(variables, x, True, mutable=["batch_stats"])
+
+    layouts = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    compiled = jax.jit(step, in_shardings=layouts).lower(variables, x).compile()
+    found = hlo.read(compiled.as_text())
+    print(sum(found.collectives.values()), found.collective_bytes)
+"""
+
+
+def test_collectives_of_a_layer(run_python) -> None:
+    """Synchronised: one of two sums a channel; a raw input's takes a second, as small.
+
+    With a replica a device only the running statistics cross devices.
+    """
+    plain, raw, *own = [
+        tuple(map(int, line.split())) for line in run_python(COLLECTIVES).stdout.splitlines()
+    ]
+    assert plain == (1, 2 * 4 * 4)
+    assert raw[0] == 2
+    assert raw[1] <= 4 * 4 * 4
+    assert own == [(1, 2 * 4 * 4)] * 2
