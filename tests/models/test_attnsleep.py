@@ -284,7 +284,7 @@ def test_input_of_another_length_is_refused():
     network = create("attnsleep", sample_rate=125)
     with pytest.raises(UserError, match=r"3000 samples.*3750 \(125 Hz\) or 3840 \(128 Hz\)"):
         shapes_of(network, 3000)
-    with pytest.raises(UserError, match="sample_rate.*250.*expected one of 100, 125, 128"):
+    with pytest.raises(UserError, match=r"sample_rate is 250, expected 100 \| 125 \| 128"):
         create("attnsleep", sample_rate=250)
 
 
