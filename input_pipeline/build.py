@@ -7,14 +7,17 @@ from input_pipeline.clips import ClipSettings
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import DatasetSettings, data_card, prepare
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
+from input_pipeline.datasets.s3ve_release import CHANNELS, RATE, ReleaseSettings
 from input_pipeline.datasets.settings import FRAME_STORAGES, NAMES
 from input_pipeline.datasets.ucf51 import Ucf51Settings
+from input_pipeline.readers.units import UNITS
 from input_pipeline.splits import AHI_GROUPINGS, MODES, SPLITS, SplitSettings
 
 _EXAMPLES = """examples:
   python -m input_pipeline.build --dataset s3ve --manifest nights.csv --out data
   python -m input_pipeline.build --dataset simulated --nights 24 --hours 1 \\
       --height 48 --width 64 --test-fraction 0.33 --out data
+  python -m input_pipeline.build --dataset s3ve_release --release S3VE --out data
   python -m input_pipeline.build --dataset ucf51 --videos UCF-101 \\
       --embeddings audiocnn14embed512_features.tar.gz --out data
 
@@ -49,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=clips.frame_rate,
         help="frames stored a second (%(default)s)",
+    )
+    add(
+        "--eeg-rate",
+        type=float,
+        help=f"EEG samples stored a second ({clips.eeg_rate:g}; s3ve_release: {RATE:g}, as it is)",
     )
     add(
         "--eeg-band",
@@ -105,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--nights", type=int, help="simulated: number of subjects")
     add("--hours", type=float, help="simulated: length of the window cut from each night")
     add("--simulation-seed", type=int, help="simulated: another seed, other nights")
+    add("--release", type=Path, help="s3ve_release: folder with the authors' files")
+    add("--eeg-channel", choices=tuple(CHANNELS), help="s3ve_release: of whole nights (C4-M1)")
+    add("--eeg-unit", choices=tuple(UNITS), help="s3ve_release: of the EEG, which its files lack")
     add("--embeddings", type=Path, help="ucf51: the published archive of audio embeddings")
     add("--videos", type=Path, help="ucf51: folder of UCF101's videos; embeddings alone without")
     add("--jobs", type=int, help="nights decoded at once (number of cores)")
@@ -118,8 +129,15 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         return DatasetSettings("ucf51", ucf51=Ucf51Settings(arguments.embeddings, arguments.videos))
     if arguments.embeddings or arguments.videos:
         parser.error("--embeddings and --videos are for --dataset ucf51")
+    released = arguments.dataset == "s3ve_release"
+    if not released and (arguments.release or arguments.eeg_channel or arguments.eeg_unit):
+        parser.error("--release, --eeg-channel and --eeg-unit are for --dataset s3ve_release")
+    if released and arguments.release is None:
+        parser.error("--dataset s3ve_release needs --release")
+    eeg_rate = arguments.eeg_rate or (RATE if released else ClipSettings.eeg_rate)
     clips = ClipSettings(
         frame_rate=arguments.frame_rate,
+        eeg_rate=eeg_rate,
         height=arguments.height,
         width=arguments.width,
         max_missing=arguments.max_missing,
@@ -149,9 +167,15 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         )
     elif chosen:
         parser.error("--nights, --hours and --simulation-seed are for --dataset simulated")
+    release = None
+    if released:
+        taken = {"channel": arguments.eeg_channel, "unit": arguments.eeg_unit}
+        taken = {name: value for name, value in taken.items() if value is not None}
+        release = ReleaseSettings(arguments.release, **taken)
     return DatasetSettings(
         name=arguments.dataset,
         manifest=arguments.manifest,
+        release=release,
         simulation=simulation,
         clips=clips,
         split=split,

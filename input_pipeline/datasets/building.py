@@ -22,6 +22,7 @@ from input_pipeline.datasets.dataset_files import (
 )
 from input_pipeline.datasets.decode import DecodedNight, decode_nights
 from input_pipeline.datasets.frame_files import write_frames
+from input_pipeline.datasets.s3ve_release import release_nights
 from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint, identity
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished, whole_folder
@@ -70,7 +71,7 @@ def prepare(
         plan = ucf51_building.plan(settings.ucf51)
         digest, build = plan.digest, partial(ucf51_building.build, plan, jobs=jobs)
     else:
-        nights = _sorted(read_manifest(settings.manifest)) if settings.manifest else []
+        nights = _sorted(_given_nights(settings))
         split = read_splits(settings.split_file) if settings.split_file else None
         digest = dataset_fingerprint(settings, nights, split)
         build = partial(_build, settings, digest=digest, nights=nights, split=split, jobs=jobs)
@@ -110,6 +111,13 @@ def _differences(found: Any, wanted: Any, key: str = "") -> Iterator[str]:
             yield f"another {key}"
     elif found != wanted:
         yield f"{key} is {found}, asked for {wanted}"
+
+
+def _given_nights(settings: DatasetSettings) -> Sequence[Night]:
+    """Those of a manifest or a release; none where nights are simulated."""
+    if settings.release is not None:
+        return release_nights(settings.release)
+    return read_manifest(settings.manifest) if settings.manifest else []
 
 
 def _sorted(nights: Sequence[Night]) -> list[Night]:

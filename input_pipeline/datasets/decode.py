@@ -15,6 +15,7 @@ import numpy as np
 from input_pipeline.clip_arrays import LABELS, Form, input_forms
 from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.datasets.data_card import NightReport
+from input_pipeline.datasets.s3ve_release import ReleaseClips, ReleaseNight
 from input_pipeline.datasets.settings import VERSION, night_description
 from input_pipeline.digests import read_verified_json, write_verified_json
 from input_pipeline.errors import UserError
@@ -76,7 +77,8 @@ def _decode(job: _Job) -> str | None:
         with whole_folder(job.folder) as folder, ExitStack() as open_files:
             forms = _forms(job.settings)
             files = {name: open_files.enter_context(open(folder / name, "wb")) for name in forms}
-            read = clips(job.night, job.settings)
+            release = isinstance(job.night, ReleaseNight)
+            read = (ReleaseClips if release else clips)(job.night, job.settings)
             for clip in read:
                 for name, (dtype, _) in forms.items():
                     files[name].write(np.ascontiguousarray(clip[name], dtype).data)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from input_pipeline.clips import ClipSettings
+from input_pipeline.datasets.s3ve_release import ReleaseNight, ReleaseSettings
 from input_pipeline.datasets.ucf51 import Ucf51Settings
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import file_fingerprint, fingerprint
@@ -14,7 +15,7 @@ from input_pipeline.night import Night
 from input_pipeline.simulation.settings import SimulationSettings
 from input_pipeline.splits import Splits, SplitSettings
 
-NAMES = ("s3ve", "simulated", "ucf51")
+NAMES = ("s3ve", "s3ve_release", "simulated", "ucf51")
 FRAME_STORAGES = ("files", "records")
 VERSION = "1.1.0"
 """Of the stored form of clips and of what readers make of a file; part of every fingerprint, so a
@@ -25,8 +26,9 @@ change builds anew."""
 class DatasetSettings:
     """What `prepare` builds.
 
-    `s3ve` takes the nights of a manifest; `simulated` simulates its nights first; `ucf51` has its
-    own settings and the official split, and no use for the others.
+    `s3ve` takes the nights of a manifest; `s3ve_release` those of a folder as S3VE's authors hand
+    it out; `simulated` simulates its nights first; `ucf51` has its own settings and the official
+    split, and no use for the others.
     """
 
     name: str
@@ -46,6 +48,8 @@ class DatasetSettings:
     for `ucf51`, whose frames are JPEG in the records."""
     ucf51: Ucf51Settings | None = None
     """For `ucf51`."""
+    release: ReleaseSettings | None = None
+    """For `s3ve_release`."""
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -54,6 +58,12 @@ class DatasetSettings:
             raise UserError(f"dataset {self.name}: settings ucf51 belong to dataset ucf51 alone")
         if self.name == "ucf51" and (self.manifest or self.simulation or self.split_file):
             raise UserError("dataset ucf51: expected no manifest, simulation or split_file")
+        if (self.name == "s3ve_release") != (self.release is not None):
+            raise UserError(
+                f"dataset {self.name}: settings release belong to dataset s3ve_release alone"
+            )
+        if self.release is not None and (self.manifest or self.simulation):
+            raise UserError("dataset s3ve_release: expected no manifest and no simulation")
         if self.name == "s3ve" and (self.manifest is None or self.simulation is not None):
             raise UserError("dataset s3ve: expected a manifest and no simulation settings")
         if self.frame_storage not in FRAME_STORAGES:
@@ -73,6 +83,8 @@ class DatasetSettings:
 def night_description(night: Night) -> dict[str, Any]:
     """What a night's clips depend on, without the place of its files: their names and contents
     (`fingerprints.file_fingerprint`) stand for them."""
+    if isinstance(night, ReleaseNight):
+        return night.description()
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):
