@@ -40,7 +40,7 @@ from sacd_jax.tasks import optimizer, train_state
 from sacd_jax.tasks.augment import augment
 from sacd_jax.tasks.task import Setup, Task
 from sacd_jax.tasks.terms import Scalars, metrics_of, own_terms, weighted_sum
-from sacd_jax.tasks.train_state import TrainState, Tree
+from sacd_jax.tasks.train_state import TrainState, Tree, stream
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +139,7 @@ class Distill(Task):
         teacher_spec = self._teacher_spec(example)
         variables = setup.first_variables(self.student, example, seed)
         heads, buffers = self.objective.init(
-            jax.random.fold_in(jax.random.key(seed), 1),
+            stream(seed, "objective"),
             output_spec(self.student, example),
             teacher_spec,
             _data_spec(setup),

@@ -1,5 +1,6 @@
 """Everything a training carries from step to step, as one pytree."""
 
+import zlib
 from typing import Any
 
 import jax
@@ -9,6 +10,15 @@ from flax import struct
 from jaxtyping import Array, Int, PRNGKeyArray
 
 Tree = Any
+
+
+def stream(seed: int, name: str) -> PRNGKeyArray:
+    """The random key of one of a run's purposes, such as making the heads.
+
+    A step's key has the step's number folded into the seed's (`TrainState.rng`). Names count from
+    2**31, where no step's number reaches, so a named stream shares nothing with any step.
+    """
+    return jax.random.fold_in(jax.random.key(seed), 2**31 | zlib.crc32(name.encode()))
 
 
 @struct.dataclass
