@@ -163,6 +163,8 @@ class RunConfig(Settings):
         checkpoint_every_passes: how often the state is saved.
         log_every_steps: over how many steps a line of the training log is averaged.
         eval_batch_size: clips predicted at a time.
+        precision: what networks compute in; `auto` is bfloat16 on TPU and GPU, float32 on a CPU.
+            Parameters, statistics, losses, banks, averages and the optimizer are float32.
     """
 
     task: Literal["classify", "distill"]
@@ -186,6 +188,7 @@ class RunConfig(Settings):
     checkpoint_every_passes: Positive = 1.0
     log_every_steps: Count = 10
     eval_batch_size: Count = 64
+    precision: Literal["float32", "bfloat16", "auto"] = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -72,6 +72,11 @@ def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def platform(mesh: Mesh) -> str:
+    """What the devices are: `cpu`, `gpu` or `tpu`."""
+    return mesh.devices.flat[0].platform
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The whole array on every device."""
     return NamedSharding(mesh, PartitionSpec())

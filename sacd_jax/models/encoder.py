@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -177,13 +178,28 @@ def forward(
         dropout: random key for dropout; needed if `train`.
 
     Returns:
-        The output and the running statistics (unchanged unless `train`).
+        The output, in float32, and the running statistics (unchanged unless `train`).
     """
     inputs = {key: batch[key] for key in encoder.input_keys}
     inputs |= {key: batch[key] for key in encoder.optional_keys if key in batch}
     if not train:
-        return encoder.apply(variables, inputs, train=False), variables.get("batch_stats", {})
+        output = encoder.apply(variables, inputs, train=False)
+        return _in_float32(output), variables.get("batch_stats", {})
     output, updates = encoder.apply(
         variables, inputs, train=True, rngs={"dropout": dropout}, mutable=["batch_stats"]
     )
-    return output, updates.get("batch_stats", {})
+    return _in_float32(output), updates.get("batch_stats", {})
+
+
+def _in_float32(output: EncoderOutput) -> EncoderOutput:
+    """Losses, banks and metrics are float32, whatever the network computes in."""
+    extras = {
+        name: value if name == "carry" else value.astype(jnp.float32)
+        for name, value in output.extras.items()
+    }
+    return EncoderOutput(
+        output.embedding.astype(jnp.float32),
+        output.logits.astype(jnp.float32),
+        tuple(stage.astype(jnp.float32) for stage in output.stages),
+        extras,
+    )

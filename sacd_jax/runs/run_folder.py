@@ -105,24 +105,31 @@ class ExperimentFolder:
         return self.path / "report.html"
 
 
-def claim(workdir: Path, run: RunConfig, dataset: Path) -> RunFolder:
+def claim(
+    workdir: Path, run: RunConfig, dataset: Path, precision: str = "float32"
+) -> RunFolder:
     """Makes the folder of a run, or checks that it belongs to this very run.
 
-    Writes the resolved settings, the path of the data set (relative to the folder) and the versions
-    of what computes.
+    Writes the resolved settings, the path of the data set (relative to the folder), what the
+    networks compute in and the versions of what computes. A run does not go on in other numbers.
 
     Raises:
         UserError: the folder holds a run with other settings; names the first that differs.
     """
     folder = RunFolder(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
-    wanted = {"dataset": os.path.relpath(dataset, workdir), "run": configs.as_json(run)}
+    wanted = {
+        "dataset": os.path.relpath(dataset, workdir),
+        "run": configs.as_json(run),
+        "precision": precision,
+    }
     if folder.config.exists():
         found = read_config(workdir)
         # Read as settings, so that a run of an earlier version is the run that it says it is.
         found["run"] = configs.as_json(
             configs.build(RunConfig, found["run"], f"{folder.config}, run")
         )
+        found.setdefault("precision", "float32")  # all there was before it could be chosen
         difference = _first_difference(found, wanted)
         if difference:
             key, there, here = difference

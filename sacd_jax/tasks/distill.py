@@ -32,6 +32,7 @@ from sacd_jax.models.encoder import (
     output_spec,
     spec_of,
 )
+from sacd_jax.models.precision import at_precision
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.objectives.objective import DataSpec, Keys, Objective, Seen, participating
 from sacd_jax.runs import model_file
@@ -96,6 +97,7 @@ class Distill(Task):
         if teacher_outputs is None:
             stored = lent_teacher(run.teacher, siblings)
             teacher = models.create(stored.encoder, stored.num_classes, **stored.options)
+            teacher = at_precision(teacher, setup.precision)
             lent = stored.variables
             if teacher.has_state:
                 raise UserError(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import jax
 import numpy as np
@@ -14,10 +14,11 @@ from jax.sharding import Mesh
 from input_pipeline.errors import UserError
 from input_pipeline.loader import Loader
 from input_pipeline.source import ClipSource
-from sacd_jax import models
+from sacd_jax import models, parallel
 from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig, as_json
 from sacd_jax.models.encoder import Batch, Encoder
 from sacd_jax.models.lags import with_lags
+from sacd_jax.models.precision import at_precision, resolved
 from sacd_jax.runs import lending
 from sacd_jax.runs.model_file import Model
 from sacd_jax.tasks import optimizer
@@ -76,6 +77,7 @@ class Setup:
         """
         run, config = self.run, self.student
         student = models.create(config.name, self.num_classes, **config.options)
+        student = at_precision(student, self.precision)
         if student.has_state and (run.task != "classify" or run.batch_mode != "sequences"):
             raise UserError(
                 f"student {config.name} sees a night in its order: expected task 'classify' with "
@@ -87,6 +89,11 @@ class Setup:
                 f"{config.name} has none"
             )
         return student
+
+    @property
+    def precision(self) -> Literal["float32", "bfloat16"]:
+        """What the run's networks compute in, on these devices."""
+        return resolved(self.run.precision, parallel.platform(self.mesh))
 
     def class_weights(self) -> tuple[float, ...] | None:
         """Weights of the classes in the cross-entropy; None where all count alike."""

@@ -14,6 +14,7 @@ from input_pipeline.source import ClipSource, open_split
 from sacd_jax import metrics, models, parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, Encoder, EncoderOutput, forward
+from sacd_jax.models.precision import at_precision, resolved
 from sacd_jax.runs import model_file, predictions, run_folder
 from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
@@ -194,5 +195,6 @@ def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:
     run, dataset = run_folder.read_run(workdir)
     model, mesh = model_file.load(workdir), parallel.make_mesh()
     encoder = models.create(model.encoder, model.num_classes, **model.options)
+    encoder = at_precision(encoder, resolved(run.precision, parallel.platform(mesh)))
     evaluate, source = Evaluator(encoder, run, mesh), open_split(dataset, split)
     return store_predictions(evaluate, model, mesh, source, RunFolder(workdir))

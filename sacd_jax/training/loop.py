@@ -13,6 +13,7 @@ from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
 from sacd_jax import parallel
 from sacd_jax.config import RunConfig
+from sacd_jax.models.precision import resolved
 from sacd_jax.runs import model_file, run_folder
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
@@ -38,13 +39,14 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
             finite.
         KeyboardInterrupt: interrupted; the state has been saved.
     """
-    folder = run_folder.claim(workdir, run, dataset)
+    mesh = parallel.make_mesh()
+    precision = resolved(run.precision, parallel.platform(mesh))
+    folder = run_folder.claim(workdir, run, dataset, precision)
     if folder.finished:
         print(f"{workdir.name}: finished earlier, kept as it is", file=sys.stderr)
         return
 
     # Data
-    mesh = parallel.make_mesh()
     source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
     steps_a_pass = steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size)
     total_steps = max(1, round(run.passes * steps_a_pass))
@@ -159,7 +161,7 @@ def _introduce(
         return
     leaves = jax.tree.leaves(state.params)
     parameters = sum(leaf.size for leaf in leaves)
-    precision = ", ".join(sorted({str(leaf.dtype) for leaf in leaves}))
+    precision = resolved(run.precision, parallel.platform(mesh))
     batch = f"batch {run.batch_size} ({run.batch_mode})"
     steps = f"steps {first_step + 1} to {total_steps}"
     device = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
