@@ -105,9 +105,7 @@ class ExperimentFolder:
         return self.path / "report.html"
 
 
-def claim(
-    workdir: Path, run: RunConfig, dataset: Path, precision: str = "float32"
-) -> RunFolder:
+def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float32") -> RunFolder:
     """Makes the folder of a run, or checks that it belongs to this very run.
 
     Writes the resolved settings, the path of the data set (relative to the folder), what the
