@@ -89,6 +89,13 @@ def test_a_known_split_stays_what_it_is():
     assert make_splits(nights_of(normal=10), seed=0).test == ("normal-3", "normal-5")
 
 
+@pytest.mark.parametrize("mode", ["subject", "paper_val"])
+def test_a_group_of_one_subject_is_learnt_from(mode):
+    splits = make_splits(nights_of(normal=1, severe=5), mode=mode)
+    assert "normal-0" in splits.train
+    assert "normal-0" not in splits.validation + splits.test
+
+
 def test_all_nights_of_a_subject_are_in_one_part_and_count_by_their_mean_ahi():
     nights = nights_of(normal=5)
     extra = [Night(f"again-{i}", "normal-0", None, Path("x.edf"), ahi=100.0) for i in range(3)]

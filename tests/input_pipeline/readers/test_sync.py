@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
-from input_pipeline.readers.sync import Clock, clock, rate_note, video_start
+from input_pipeline.readers import sync
+from input_pipeline.readers.sync import Clock, clock, open_night_video, rate_note, video_start
 
 from ..recordings import START, later
 
 
-def night(video: str = "v.mp4", **clocks) -> Night:
-    return Night("n", "s", Path(video), Path("p.edf"), **clocks)
+def night(video="v.mp4", **clocks) -> Night:
+    files = video if isinstance(video, tuple) else Path(video)
+    return Night("n", "s", files, Path("p.edf"), **clocks)
 
 
 @given(
@@ -78,3 +80,42 @@ def test_a_wrong_frame_rate_shows_in_the_lengths():
     assert rate_note(Clock(0.0), 1790.0, 1800.0) is None  # stopped a moment before
     assert rate_note(Clock(0.0), 900.0, 1800.0) is None  # cut off: no frame rate is so wrong
     assert rate_note(Clock(0.0), None, 1800.0) is None
+
+
+def test_a_wrong_frame_rate_begins_at_half_a_minute_and_two_thousand_ppm():
+    assert rate_note(Clock(0.0), 5000.0, 5030.0) is not None
+    assert rate_note(Clock(0.0), 5000.0, 5029.9) is None
+    assert rate_note(Clock(0.0), 25_000.0, 25_050.0) is not None
+    assert rate_note(Clock(0.0), 25_000.0, 25_049.9) is None
+
+
+def test_a_name_that_says_its_start_needs_the_others_to_say_theirs():
+    files = (Path("cam1_20240131_221503.mp4"), Path("cam1_b.mp4"))
+    assert video_start(night(files), later(7)) == (later(7), "container")
+
+
+@pytest.mark.parametrize(
+    ("files", "starts", "drift", "given", "stretch"),
+    [
+        (1, 1, 40_000.0, 0, 1.0),  # one file: its drift is the clock's
+        (2, 1, 400.0, 0, 1.0),  # so is a small one
+        (2, 1, 40_000.0, 0, 1.04),
+        (2, 2, -40_000.0, 2, 0.96),
+    ],
+)
+def test_several_files_of_a_wrong_frame_rate_are_stretched_each(
+    monkeypatch, files, starts, drift, given, stretch
+):
+    opened = {}
+    monkeypatch.setattr(sync, "open_video", lambda paths, **options: opened.update(options))
+    names = tuple(Path(f"{i}.mp4") for i in range(files))
+    moments = tuple(later(60 * i) for i in range(starts))
+    several = night(
+        names if files > 1 else names[0],
+        video_start=moments if starts > 1 else moments[0],
+        sync_drift_ppm=drift,
+    )
+    open_night_video(several)
+    assert len(opened["starts"]) == given
+    assert opened["stretch"] == pytest.approx(stretch)
+    assert clock(several, START, None).drift_ppm == (drift if stretch == 1.0 else 0.0)
