@@ -6,7 +6,9 @@ import csv
 import fcntl
 import json
 import os
+import re
 import shutil
+import socket
 import sys
 import uuid
 from collections.abc import Iterator
@@ -80,6 +82,34 @@ def only_one(path: str | os.PathLike, waiting: str) -> Iterator[None]:
         except BlockingIOError:
             print(waiting, file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def mine_alone(path: str | os.PathLike, what: str) -> Iterator[None]:
+    """Keeps other processes out of a folder for the time of the block; they are told who is there.
+
+    `path` is a small file that stays; the lock itself ends with the process, however it ends.
+
+    Args:
+        what: is in use, such as "runs/demo/teacher".
+
+    Raises:
+        UserError: another process is in such a block; names its host and its process id.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            told = re.fullmatch(r"process \d{1,10} on [\w.-]{1,255}", file.read(300))
+            holder = told[0] if told else "another process"
+            raise UserError(f"{what} is in use by {holder}; wait for it, or stop it") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
         yield
 
 

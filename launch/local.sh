@@ -4,7 +4,8 @@
 #   bash launch/local.sh 2 -- .venv/bin/python -m sacd_jax.train --config configs/demo.py --workdir runs/demo2
 #
 # Each process computes on the CPU unless JAX_PLATFORMS says otherwise. Ends with the exit code of
-# the first process that failed; the others are stopped then.
+# the first process that failed; the others are stopped then. The code is 75 (EX_TEMPFAIL: run the
+# same command again) where a process was killed.
 set -euo pipefail
 
 usage="usage: bash launch/local.sh PROCESSES -- COMMAND…"
@@ -33,22 +34,22 @@ port=$(free_port)
 export JAX_COORDINATOR_ADDRESS=127.0.0.1:$port JAX_COORDINATOR_BIND_ADDRESS=127.0.0.1:$port
 export JAX_NUM_PROCESSES=$count JAX_PLATFORMS=${JAX_PLATFORMS:-cpu}
 
-running=() asked='' started='' killer=''
+running=() number=() asked='' started='' deadline=''
 
 # What a background shell starts ignores Ctrl-C, never SIGTERM. One signal is enough: a second one
 # would not let them save.
 stop() {
   asked=1
-  if [[ -z $started || -n $killer ]]; then return; fi
+  if [[ -z $started || -n $deadline ]]; then return; fi
   kill -TERM "${running[@]}" 2>/dev/null || true
-  (sleep "$grace" && kill -KILL "${running[@]}") >/dev/null 2>&1 &
-  killer=$!
+  deadline=$((SECONDS + grace))
 }
 
 trap stop INT TERM
 for ((process = 0; process < count; process++)); do
   JAX_PROCESS_ID=$process "$@" &
   running+=($!)
+  number[$!]=$process
 done
 started=1
 if [[ -n $asked ]]; then stop; fi
@@ -64,14 +65,23 @@ while ((${#running[@]})); do
     else
       wait "$pid" || code=$?
     fi
-    if ((!status)); then status=$code; fi
+    if ((!status)); then
+      status=$code
+      if ((code > 128 && code != 130)) && [[ -z $asked ]]; then
+        echo "process ${number[$pid]} was lost (signal $((code - 128)));" \
+          "the same command goes on from the last checkpoint" >&2
+        status=75
+      fi
+    fi
   done
   running=("${left[@]}")
+  if [[ -n $deadline ]] && ((SECONDS >= deadline && ${#running[@]})); then
+    kill -KILL "${running[@]}" 2>/dev/null || true
+  fi
   # 130: stopped after a step, which the others end as well.
-  if ((status && status != 130 && ${#running[@]})) && [[ -z $killer ]]; then
+  if ((status && status != 130 && ${#running[@]})) && [[ -z $deadline ]]; then
     echo "a process ended with $status, stopping the others" >&2
     stop
   fi
 done
-if [[ -n $killer ]]; then kill "$killer" 2>/dev/null || true; fi
 exit "$status"

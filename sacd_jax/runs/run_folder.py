@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / "versions.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.path / ".lock"
+
+    @property
     def metrics(self) -> Path:
         """The log, one JSON object a line."""
         return self.path / "metrics.jsonl"

@@ -25,6 +25,7 @@ from sacd_jax.training.array_digests import digests
 
 _DIGESTS = "digests"
 _LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while reading", "never awaited")
+_OVERHEAD = 4096  # bytes of index and metadata of one array
 _FULL_DISK = ("no space left", "resource_exhausted", "enospc")
 
 
@@ -58,7 +59,8 @@ class Checkpoints:
     def save(self, state: Any, step: int) -> None:
         """Starts writing a checkpoint; raises what went wrong with the previous one."""
         # Asked first: a write that fails half-way buries its reason under the tracebacks of others.
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        leaves = jax.tree.leaves(state)
+        needed = sum(leaf.nbytes + _OVERHEAD for leaf in leaves) + 2**20  # Orbax's own files
         if shutil.disk_usage(self._folder).free < needed:
             raise OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
         facts = {**self._facts, **_shapes(state), _DIGESTS: digests(state)}
@@ -71,7 +73,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise _named(error) from error
+            raise _named(error) from None
 
     def restore(self, like: Any) -> tuple[Any, int] | None:
         """The newest whole state, laid out like `like` (arrays with shardings), and its step.
@@ -159,11 +161,45 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            raise _named(error) from error
+            raise _named(error) from None
 
     def close(self) -> None:
-        """Frees the writer's threads; call `wait` first to learn of errors."""
-        self._manager.close()
+        """Waits for what is being written and frees the writer's threads; raises as `wait` does."""
+        try:
+            self._manager.close()
+        except Exception as error:
+            raise _named(error) from None
+
+
+@functools.cache
+def _expect_late_complaints() -> None:
+    """Orbax drops its other reads at a broken file; each complains on stderr, any time later."""
+    hook = sys.unraisablehook
+
+    def others(found: Any) -> None:
+        if not any(words in str(found.exc_value) for words in _LATE_COMPLAINTS):
+            hook(found)
+
+    sys.unraisablehook = others
+    warnings.filterwarnings("ignore", ".*_read_array_index_and_device_put.* was never awaited")
+
+
+def _any_process(mine: bool) -> bool:
+    """Whether any process says so."""
+    if jax.process_count() == 1:
+        return mine
+    return bool(np.any(multihost_utils.process_allgather(np.array(mine))))
+
+
+def _named(error: Exception) -> Exception:
+    # Orbax and TensorStore wrap the operating system's word in errors of their own.
+    inner: BaseException | None = error
+    while inner is not None:
+        full = isinstance(inner, OSError) and inner.errno in (None, errno.ENOSPC)
+        if full or any(word in str(inner).lower() for word in _FULL_DISK):
+            return OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
+        inner = inner.__cause__ or inner.__context__
+    return error
 
 
 @functools.cache

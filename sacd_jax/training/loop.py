@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from input_pipeline.files import mine_alone
 from input_pipeline.groups import steps_per_pass
 from input_pipeline.loader import Loader
 from input_pipeline.progress import Progress
@@ -35,10 +36,18 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         dataset: a built data set.
 
     Raises:
-        UserError: settings that do not fit the data or an earlier start, or a loss that is not
-            finite.
+        UserError: settings that do not fit the data or an earlier start, another process that
+            trains in this folder, or a loss that is not finite.
         KeyboardInterrupt: interrupted; the state has been saved.
     """
+    alone = contextlib.nullcontext()
+    if jax.process_index() == 0:  # the processes of one run belong together
+        alone = mine_alone(run_folder.RunFolder(workdir).lock, str(workdir))
+    with alone:
+        _train(run, workdir, dataset)
+
+
+def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     mesh = parallel.make_mesh()
     precision = resolved(run.precision, parallel.platform(mesh))
     folder = run_folder.claim(workdir, run, dataset, precision)

@@ -1,9 +1,12 @@
-"""One reader for all text files."""
+"""One reader for all text files, and one process at a time in a folder."""
+
+import os
+import socket
 
 import pytest
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import read_text
+from input_pipeline.files import mine_alone, read_text
 
 
 def test_text_with_and_without_a_byte_order_mark(tmp_path):
@@ -42,3 +45,21 @@ def test_what_is_no_text_in_any_encoding(tmp_path, raw):
     (tmp_path / "t").write_bytes(raw)
     with pytest.raises(UserError, match="^it.*not (a )?text"):
         read_text(tmp_path / "t", "it", any_encoding=True)
+
+
+def test_a_second_process_is_told_who_is_there(tmp_path, run_python):
+    code = """
+import sys
+from input_pipeline.files import mine_alone
+with mine_alone(sys.argv[1], "runs/a"):
+    print("alone")
+"""
+    lock = tmp_path / "runs" / ".lock"
+    for _ in range(2):
+        with mine_alone(lock, "runs/a"):
+            here = f"runs/a is in use by process {os.getpid()} on {socket.gethostname()}; wait"
+            result = run_python(code, str(lock), check=False, devices=1)
+            assert result.returncode == 1 and here in result.stderr
+            lock.write_text("Jane Doe\n\n")
+            assert "Jane" not in run_python(code, str(lock), check=False, devices=1).stderr
+    assert run_python(code, str(lock), devices=1).stdout == "alone\n"

@@ -16,7 +16,9 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     command = ["env", "--default-signal=INT", "bash", str(ROOT / "launch/local.sh"), *arguments]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=kept)
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=kept, start_new_session=True
+    )
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -49,6 +51,23 @@ def test_one_that_fails_stops_the_others_and_names_the_exit_code() -> None:
     code, _, errors = run("3", "--", "sh", "-c", script)
     assert code == 7 and time.monotonic() - began < 20
     assert errors.count("ended with 7, stopping the others") == 1
+
+
+def test_one_that_is_killed_is_named_and_the_code_asks_for_another_start() -> None:
+    script = 'if [ "$JAX_PROCESS_ID" = 1 ]; then kill -KILL $$; fi; exec sleep 60'
+    code, _, errors = run("2", "--", "sh", "-c", script)
+    assert code == 75
+    assert "process 1 was lost (signal 9); the same command goes on from the last" in errors
+
+
+def test_nothing_outlives_it() -> None:
+    script = 'trap "exit 130" TERM; echo up; while :; do sleep 0.05; done'
+    process = start("1", "--", "sh", "-c", script)
+    assert process.stdout is not None and process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)  # would wait for a child that holds the output open
+    group = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True)
+    assert group.stdout == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

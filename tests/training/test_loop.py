@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from input_pipeline.datasets import DatasetSettings, decode, prepare
 from input_pipeline.errors import UserError
+from input_pipeline.files import mine_alone
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
 from sacd_jax import parallel
@@ -234,3 +235,13 @@ def test_a_video_teacher_sees_as_many_frames_a_moment_as_the_run_samples(experim
     source, mesh = open_split(dataset, "train"), parallel.make_mesh()
     with pytest.raises(UserError, match="trained on 3 frames a moment, sampling.lags_s has 1"):
         TASKS[run.task].make(run, source, mesh, 4, tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(experiment):
+    dataset, runs = experiment
+    with (
+        mine_alone(RunFolder(runs / "two").lock, "the first"),
+        pytest.raises(UserError, match=r"two is in use by process \d+ on "),
+    ):
+        loop.train(RunConfig("classify", EEG, **COMMON), runs / "two", dataset)
+    assert [path.name for path in (runs / "two").iterdir()] == [".lock"]
