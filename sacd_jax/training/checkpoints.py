@@ -24,7 +24,7 @@ from sacd_jax import parallel
 from sacd_jax.training.array_digests import digests
 
 _DIGESTS = "digests"
-_LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while reading", "never awaited")
+_LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while", "never awaited")
 _OVERHEAD = 4096  # bytes of index and metadata of one array
 _FULL_DISK = ("no space left", "resource_exhausted", "enospc")
 
@@ -43,6 +43,7 @@ class Checkpoints:
             keep: how many of the newest checkpoints are kept.
         """
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax narrates saves and damage
+        _expect_late_complaints()
         self._facts, self._folder = facts, folder
         if jax.process_index() == 0 and folder.is_dir():
             self._set_aside_unlisted()
@@ -102,7 +103,6 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore have many for files that are broken
             if "RESOURCE_EXHAUSTED" in str(error):  # the devices' memory
                 raise
-            _expect_late_complaints()
             return None, f"cannot be read ({type(error).__name__})"
 
     def _verified(self, step: int, like: Any) -> tuple[Any, str]:
@@ -173,7 +173,7 @@ class Checkpoints:
 
 @functools.cache
 def _expect_late_complaints() -> None:
-    """Orbax drops its other reads at a broken file; each complains on stderr, any time later."""
+    """Orbax drops what else it reads or writes at an error; each complains on stderr."""
     hook = sys.unraisablehook
 
     def others(found: Any) -> None:
@@ -181,7 +181,7 @@ def _expect_late_complaints() -> None:
             hook(found)
 
     sys.unraisablehook = others
-    warnings.filterwarnings("ignore", ".*_read_array_index_and_device_put.* was never awaited")
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited")
 
 
 def _any_process(mine: bool) -> bool:
@@ -199,34 +199,6 @@ def _named(error: Exception) -> Exception:
         if full or any(word in str(inner).lower() for word in _FULL_DISK):
             return OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
         inner = inner.__cause__ or inner.__context__
-    return error
-
-
-@functools.cache
-def _expect_late_complaints() -> None:
-    """Orbax drops its other reads at a broken file; each complains on stderr, any time later."""
-    hook = sys.unraisablehook
-
-    def others(found: Any) -> None:
-        if not any(words in str(found.exc_value) for words in _LATE_COMPLAINTS):
-            hook(found)
-
-    sys.unraisablehook = others
-    warnings.filterwarnings("ignore", ".*_read_array_index_and_device_put.* was never awaited")
-
-
-def _any_process(mine: bool) -> bool:
-    """Whether any process says so."""
-    if jax.process_count() == 1:
-        return mine
-    return bool(np.any(multihost_utils.process_allgather(np.array(mine))))
-
-
-def _named(error: Exception) -> Exception:
-    # Orbax and TensorStore wrap the operating system's word in errors of their own.
-    full = isinstance(error, OSError) and error.errno in (None, errno.ENOSPC)
-    if full or any(word in str(error).lower() for word in _FULL_DISK):
-        return OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
     return error
 
 

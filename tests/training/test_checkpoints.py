@@ -207,6 +207,20 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
     writer.close()
 
 
+def test_a_full_disk_is_called_so_when_the_writer_ends(tmp_path, monkeypatch):
+    writer = Checkpoints(tmp_path / "c", {})
+
+    def full():
+        raise ValueError("a write failed") from OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(writer._manager, "close", full)
+    with pytest.raises(OSError, match="no space left") as raised:
+        writer.close()
+    assert raised.value.errno == errno.ENOSPC
+    monkeypatch.undo()
+    writer.close()
+
+
 def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
     writer = Checkpoints(tmp_path / "c", {})
     usage = shutil.disk_usage(tmp_path)
