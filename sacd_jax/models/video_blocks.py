@@ -148,8 +148,7 @@ class Block(nn.Module):
     ) -> Array:
         style, s = self.style, self.stride
         if style.shortcut == "A":
-            # No parameters: every s-th position, zeros for new channels. (kenshohara's code also
-            # cuts the gradient here; He et al. do not, nor do we.)
+            # No parameters: every s-th position, zeros for new channels.
             x = unfold(x, columns_in) if columns_in > 1 else x
             x = x[:, ::s, ::s, ::s]
             return jnp.pad(x, ((0, 0),) * 4 + ((0, features - x.shape[-1]),))

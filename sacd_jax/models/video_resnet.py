@@ -46,7 +46,8 @@ class VideoResNet(Encoder):
         factorized: spatial and temporal convolutions, R(2+1)D, rather than 3-D ones, R3D.
         shared_middle: the second convolution of a block has the middle channels of the first.
         shortcut: where a block changes size: `A` without parameters, `B` a strided 1x1x1
-            convolution, `factorized` one in two steps.
+            convolution, `factorized` one in two steps. The gradient flows through `A`, as in He et
+            al.; kenshohara's code stops it there (`.data`), so a further training differs.
         stem_taps: temporal and spatial width of the stem, which has spatial stride 2.
         stem_middle: channels between the stem's spatial and temporal half; None for the formula.
         stem_patch: side in pixels of patches that replace the overlapping spatial stem.

@@ -74,6 +74,15 @@ def test_hardest_are_the_nearest_of_other_classes():
     np.testing.assert_allclose(cosine[0], np.cos(np.deg2rad([10, 20])), atol=1e-6)
 
 
+def test_hardest_of_each_other_class():
+    bank = bank_of(CIRCLE, [0, 1, 2, 1, 2, 1])
+    anchor = jnp.array([[1.0, 0.0]])
+    cosine, valid = memory_bank.hardest(bank, anchor, jnp.array([0]), 2, num_classes=3)
+    np.testing.assert_array_equal(valid[0], [False] * 2 + [True] * 4)
+    expected = np.cos(np.deg2rad([10, 30, 20, 40]))
+    np.testing.assert_allclose(cosine[0, 2:], expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
