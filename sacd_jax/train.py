@@ -14,8 +14,9 @@ from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
 from sacd_jax.command_line import Parser
-from sacd_jax.config import Experiment
+from sacd_jax.config import Experiment, as_json
 from sacd_jax.report import experiment as reports
+from sacd_jax.runs import run_folder
 from sacd_jax.training.loop import train
 
 EXAMPLE = "python -m sacd_jax.train --config configs/demo.py --workdir runs/demo"
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
         if name not in experiment.runs:
             raise UserError(f"--runs names {name!r}, expected some of {list(experiment.runs)}")
 
+    for name in chosen:  # before a data set is built, which takes long
+        run_folder.refuse_other(workdir / name, {"run": as_json(experiment.runs[name])})
     dataset = prepare(experiment.dataset, Path(values.data_dir or workdir / "data"))
     parallel.initialize()
     for name in chosen:

@@ -126,20 +126,7 @@ def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float3
         "run": configs.as_json(run),
         "precision": precision,
     }
-    if folder.config.exists():
-        found = read_config(workdir)
-        # Read as settings, so that a run of an earlier version is the run that it says it is.
-        found["run"] = configs.as_json(
-            configs.build(RunConfig, found["run"], f"{folder.config}, run")
-        )
-        found.setdefault("precision", "float32")  # all there was before it could be chosen
-        difference = _first_difference(found, wanted)
-        if difference:
-            key, there, here = difference
-            raise UserError(
-                f"{workdir} holds a run with {key} = {there!r}, now it is {here!r}; "
-                "use another workdir or delete this one"
-            )
+    refuse_other(workdir, wanted)
     if jax.process_index() != 0:
         return folder
     for written in (workdir, folder.model):
@@ -152,6 +139,35 @@ def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float3
         )
         write_json(folder.config, wanted)
     return folder
+
+
+def refuse_other(workdir: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuses a folder that holds another run than the one that is wanted; an empty one is fine.
+
+    Args:
+        workdir: of the run.
+        wanted: some or all of what `claim` writes, as JSON has it.
+
+    Raises:
+        UserError: names the first setting that differs.
+    """
+    folder = RunFolder(workdir)
+    if not folder.config.exists():
+        return
+    stored = read_config(workdir)
+    stored.setdefault("precision", "float32")  # all there was before it could be chosen
+    found = {key: stored.get(key) for key in wanted}
+    if "run" in wanted:
+        # Read as settings, so that a run of an earlier version is the run that it says it is.
+        run = configs.build(RunConfig, stored["run"], f"{folder.config}, run")
+        found["run"] = configs.as_json(run)
+    difference = _first_difference(found, wanted)
+    if difference:
+        key, there, here = difference
+        raise UserError(
+            f"{workdir} holds a run with {key} = {there!r}, now it is {here!r}; "
+            "use another workdir or delete this one"
+        )
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The folder of a run belongs to one run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
-from sacd_jax.config import EncoderConfig, OptimizerConfig, RunConfig
+from sacd_jax.config import EncoderConfig, OptimizerConfig, RunConfig, as_json
+from sacd_jax.runs import run_folder
 from sacd_jax.runs.run_folder import RunFolder, claim, read_config, read_run
 
 RUN = RunConfig(task="classify", student=EncoderConfig("mlp"))
@@ -60,3 +62,11 @@ def test_folders_that_are_no_runs_are_named(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(UserError, match="expected an object with the keys dataset and run"):
         read_config(tmp_path)
+
+
+def test_other_settings_are_refused_before_the_data_are_known(tmp_path):
+    run_folder.refuse_other(tmp_path / "run", {"run": as_json(RUN)})
+    claim(tmp_path / "run", RUN, tmp_path / "data")
+    run_folder.refuse_other(tmp_path / "run", {"run": as_json(RUN)})
+    with pytest.raises(UserError, match="holds a run with run.seed = 0, now it is 1"):
+        run_folder.refuse_other(tmp_path / "run", {"run": as_json(replace(RUN, seed=1))})
