@@ -18,6 +18,8 @@ _EXAMPLES = """examples:
   python -m input_pipeline.build --dataset simulated --nights 24 --hours 1 \\
       --height 48 --width 64 --test-fraction 0.33 --out data
   python -m input_pipeline.build --dataset s3ve_release --release S3VE --out data
+  python -m input_pipeline.build --manifest nights.csv --out /shared/data --runner FlinkRunner \\
+      -- --flink_master=host:8081 --environment_type=LOOPBACK
   python -m input_pipeline.build --dataset ucf51 --videos UCF-101 \\
       --embeddings audiocnn14embed512_features.tar.gz --out data
 
@@ -119,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--embeddings", type=Path, help="ucf51: the published archive of audio embeddings")
     add("--videos", type=Path, help="ucf51: folder of UCF101's videos; embeddings alone without")
     add("--jobs", type=int, help="nights decoded at once (number of cores)")
+    add("--runner", help="decode nights on this Apache Beam runner: DirectRunner, FlinkRunner …")
+    add("beam_options", nargs="*", metavar="-- OPTIONS", help="of the Beam pipeline, after --")
     return parser
 
 
@@ -210,7 +214,15 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of the command."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    folder = prepare(_settings(arguments, parser), arguments.out, arguments.jobs)
+    settings = _settings(arguments, parser)
+    beam_options = None
+    if arguments.runner:
+        if settings.ucf51 is not None:
+            parser.error("--runner decodes nights; ucf51 has none")
+        beam_options = [f"--runner={arguments.runner}", *arguments.beam_options]
+    elif arguments.beam_options:
+        parser.error("what follows -- are options of a Beam pipeline: expected --runner, too")
+    folder = prepare(settings, arguments.out, arguments.jobs, beam_options=beam_options)
     info = read_info(folder)
     print(summary(info))
     card = data_card.read_card(folder, info)

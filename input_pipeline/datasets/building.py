@@ -43,6 +43,7 @@ def prepare(
     root: str | Path,
     jobs: int | None = None,
     keep_decoded: bool = False,
+    beam_options: Sequence[str] | None = None,
 ) -> Path:
     """Builds the dataset of `settings` below `root`, unless it is there.
 
@@ -54,6 +55,8 @@ def prepare(
     Args:
         jobs: processes that decode nights; the number of cores if None.
         keep_decoded: leave the decoded nights for the next data set of the same nights.
+        beam_options: options of a Beam pipeline that decodes the nights in place of `jobs`
+            processes; `root` must then be seen by all its workers. Not for `ucf51`.
 
     Returns:
         the dataset's folder, named after its fingerprint.
@@ -74,7 +77,8 @@ def prepare(
         nights = _sorted(_given_nights(settings))
         split = read_splits(settings.split_file) if settings.split_file else None
         digest = dataset_fingerprint(settings, nights, split)
-        build = partial(_build, settings, digest=digest, nights=nights, split=split, jobs=jobs)
+        how = {"jobs": jobs, "beam_options": beam_options}
+        build = partial(_build, settings, digest=digest, nights=nights, split=split, **how)
     if (root / INFO_FILE).is_file():
         return _as_it_is(root, digest, identity(settings, split))
     folder = root / f"{settings.name}-{digest[:12]}"
@@ -131,6 +135,7 @@ def _build(
     nights: list[Night],
     split: Splits | None,
     jobs: int | None,
+    beam_options: Sequence[str] | None,
 ) -> None:
     root = folder.parent
     store = root / ".decoded"
@@ -140,7 +145,7 @@ def _build(
         nights = _sorted(simulated_nights.simulated_nights(settings, root, jobs))
     given = split
     split = given or make_splits(nights, settings.split)
-    decoded, problems = decode_nights(nights, settings.clips, store, jobs)
+    decoded, problems = decode_nights(nights, settings.clips, store, jobs, beam_options)
     for problem in problems.values():
         print(problem, file=sys.stderr, flush=True)
     if problems and (not decoded or not settings.skip_unusable):

@@ -14,6 +14,7 @@ import numpy as np
 
 from input_pipeline.clip_arrays import LABELS, Form, input_forms
 from input_pipeline.clips import ClipSettings, clips
+from input_pipeline.datasets.beam_decode import beam_map
 from input_pipeline.datasets.data_card import NightReport
 from input_pipeline.datasets.s3ve_release import ReleaseClips, ReleaseNight
 from input_pipeline.datasets.settings import VERSION, night_description
@@ -73,6 +74,8 @@ class _Job:
 
 def _decode(job: _Job) -> str | None:
     """Writes the clips of one night; returns what is wrong with it, if a user can mend that."""
+    if job.folder.is_dir():  # a Beam runner may begin a night twice
+        return None
     try:
         with whole_folder(job.folder) as folder, ExitStack() as open_files:
             forms = _forms(job.settings)
@@ -96,15 +99,23 @@ def _decode(job: _Job) -> str | None:
 
 
 def decode_nights(
-    nights: Sequence[Night], settings: ClipSettings, store: Path, jobs: int | None = None
+    nights: Sequence[Night],
+    settings: ClipSettings,
+    store: Path,
+    jobs: int | None = None,
+    beam_options: Sequence[str] | None = None,
 ) -> tuple[list[DecodedNight], dict[str, str]]:
     """Decodes the nights that are not in `store` yet.
+
+    Args:
+        jobs: processes on this machine; the number of cores if None.
+        beam_options: of a Beam pipeline that decodes in their place (`beam_decode.beam_map`).
 
     Returns:
         the decoded nights in the order of `nights`, and night_id -> one line for each night that
         could not be used.
     """
-    decoded = []
+    decoded, store = [], store.resolve()  # workers may have another working directory
     for night in nights:
         # Settings and files are part of the name: what was decoded otherwise is not taken.
         key = fingerprint([VERSION, settings.identity(), night_description(night)])
@@ -113,7 +124,11 @@ def decode_nights(
     problems: dict[str, str] = {}
     done = len(nights) - len(todo)
     with Progress("decode nights", total=len(nights), unit="night", start=done) as progress:
-        for position, problem in parallel_map(_decode, todo, jobs):
+        if beam_options is None:
+            results = parallel_map(_decode, todo, jobs)
+        else:
+            results = beam_map(_decode, todo, store, beam_options)
+        for position, problem in results:
             if problem is not None:
                 problems[todo[position].night.night_id] = problem
             progress.advance()
