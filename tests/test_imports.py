@@ -84,6 +84,7 @@ ROOMS = {
     "tasks": {"config", "models", "objectives", "parallel", "runs"},
     "training": {"config", "metrics", "models", "objectives", "parallel", "runs", "tasks"},
     "report": {"config", "metrics", "runs"},
+    "analysis": {"metrics", "report", "runs"},
     "staging": {"config", "models", "report", "runs", "tasks"},
     "sweeps": {"config", "metrics", "report", "runs", "schema"},
     "pretrained": {"models", "runs"},

@@ -344,7 +344,7 @@ def config_of(name: str, *size: str) -> SweepConfig:
 SWEEPS = [
     *(
         (name, size)
-        for name in ("table2", "table5", "figure5", "switches")
+        for name in ("table2", "table4", "table5", "figure5", "switches")
         for size in ("paper", "demo")
     ),
     ("table3",),
@@ -373,12 +373,21 @@ def test_the_papers_sweeps_resolve(arguments):
 @pytest.mark.parametrize("size", ["paper", "demo"])
 def test_one_key_means_one_run_in_every_sweep(size):
     known: dict = {}
-    for name in ("table2", "table5", "figure5", "switches"):
+    for name in ("table2", "table4", "table5", "figure5", "switches"):
         found = config_of(name, size)
         rows = {key: row.run for key, row in found.rows.items()}
         for key, run in (rows | found.teachers).items():
             assert known.setdefault(key, run) == run, (name, key)
     assert {"baseline", "attnsleep-sacd", "attnsleep"} <= set(known)
+
+
+def test_table_4_is_the_experiments_a_to_g_on_networks_trained_once():
+    found = config_of("table4", "demo")
+    assert [row.name for row in found.rows.values()][2:] == list("ABCDEFG")
+    for planned in plan.row_runs(found, (0,), ("both-*",)):
+        needs = ("video",) if planned.name.startswith("both-e") else ("eeg", "video")
+        assert tuple(sorted(planned.needs)) == needs
+    assert found.rows["both-f"].run.passes == found.rows["baseline"].run.passes
 
 
 def test_figure_5_has_three_panels_of_sixteen_and_one_point_more():

@@ -98,7 +98,7 @@ def confusion_matrices(
             axes.text(
                 (len(names) - 1) / 2,
                 truth,
-                f"no {names[truth]} in the test clips",
+                f"no clips of {names[truth]}",
                 ha="center",
                 va="center",
                 fontsize=7,

@@ -79,29 +79,13 @@ def series(
 
 
 def subject_counts(
-    predictions: Predictions,
+    predicted: Predictions,
 ) -> tuple[Shaped[np.ndarray, " subjects"], Int[np.ndarray, "subjects classes classes"]]:
     """Subjects in sorted order and the confusion counts of each, as `tables.MethodRow` asks."""
-    classes = predictions.logits.shape[1]
-    return subject_confusion(
-        predictions.stage, predictions.predicted, predictions.subject_id, classes
-    )
+    classes = predicted.logits.shape[1]
+    return subject_confusion(predicted.stage, predicted.predicted, predicted.subject_id, classes)
 
 
 def check_same_clips(runs: Sequence[Run]) -> None:
     """Raises a UserError that names both runs if two runs were not tested on the same clips."""
-    first = runs[0]
-    for run in runs[1:]:
-        ours, theirs = first.predictions, run.predictions
-        if len(ours.index) != len(theirs.index):
-            raise UserError(
-                f"runs {first.name!r} and {run.name!r} have {len(ours.index)} and "
-                f"{len(theirs.index)} test clips; expected one test set"
-            )
-        for field in ("index", "night_id", "subject_id", "clip_index", "stage"):
-            differing = getattr(ours, field) != getattr(theirs, field)
-            if differing.any():
-                raise UserError(
-                    f"runs {first.name!r} and {run.name!r} differ in {field} of "
-                    f"{int(differing.sum())} test clips; expected one test set"
-                )
+    predictions.check_same_clips([(run.name, run.predictions) for run in runs])

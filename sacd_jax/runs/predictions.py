@@ -2,7 +2,7 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Predictions:
     """Predictions on a split, in the split's order."""
 
     logits: Float[np.ndarray, "clips classes"]
+    embedding: Float[np.ndarray, "clips dim"]
     index: Int[np.ndarray, " clips"]  # row in the split
     stage: Int[np.ndarray, " clips"]  # the truth; -1 where nobody scored
     night_id: Shaped[np.ndarray, " clips"]
@@ -46,6 +47,19 @@ class Predictions:
     def predicted(self) -> Int[np.ndarray, " clips"]:
         """The stage with the highest score."""
         return self.logits.argmax(-1)
+
+    @property
+    def probabilities(self) -> Float[np.ndarray, "clips classes"]:
+        """The softmax of the scores."""
+        shares = np.exp(self.logits - self.logits.max(-1, keepdims=True))
+        return shares / shares.sum(-1, keepdims=True)
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of one run on several splits, one after the other; `index` starts anew with
+    each."""
+    fields = Predictions.__dataclass_fields__
+    return Predictions(**{f: np.concatenate([getattr(part, f) for part in parts]) for f in fields})
 
 
 def write(path: Path, outputs: Mapping[str, np.ndarray], source: ClipSource) -> None:
@@ -89,9 +103,10 @@ def read(name: str, path: Path) -> Predictions:
     logits = values["logits"]
     clips = len(logits) if logits.ndim == 2 else -1
     for field in fields[1:]:
-        if values[field].shape != (clips,):
+        shape = values[field].shape
+        if shape[:1] != (clips,) or len(shape) != (2 if field == "embedding" else 1):
             raise UserError(
-                f"{where}: {field} has shape {values[field].shape}, logits {logits.shape}; "
+                f"{where}: {field} has shape {shape}, logits {logits.shape}; "
                 "expected one row a clip in each"
             )
     for field, kinds in _KINDS.items():
@@ -99,10 +114,30 @@ def read(name: str, path: Path) -> Predictions:
             raise UserError(f"{where}: {field} has dtype {values[field].dtype}: evaluate it again")
     if not clips:
         raise UserError(f"{where} holds no clips")
-    bad = int((~np.isfinite(logits)).any(-1).sum())
-    if bad:
-        raise UserError(f"{where}: {bad} of {clips} clips have scores that are not finite")
+    for field, called in (("logits", "scores"), ("embedding", "embeddings")):
+        bad = int((~np.isfinite(values[field])).any(-1).sum())
+        if bad:
+            raise UserError(f"{where}: {bad} of {clips} clips have {called} that are not finite")
     if values["stage"].max() >= logits.shape[1] or len(np.unique(values["index"])) != clips:
         raise UserError(f"{where}: a stage beyond the {logits.shape[1]} classes, or a row twice")
     order = np.argsort(values["index"])
     return Predictions(**{field: value[order] for field, value in values.items()})
+
+
+def check_same_clips(runs: Sequence[tuple[str, Predictions]]) -> None:
+    """Raises a UserError that names both runs if two runs, by name, did not predict the same
+    clips."""
+    (name, ours), *others = runs
+    for other, theirs in others:
+        if len(ours.index) != len(theirs.index):
+            raise UserError(
+                f"runs {name!r} and {other!r} have {len(ours.index)} and {len(theirs.index)} "
+                "clips; expected the same ones"
+            )
+        for field in ("index", "night_id", "subject_id", "clip_index", "stage"):
+            differing = getattr(ours, field) != getattr(theirs, field)
+            if differing.any():
+                raise UserError(
+                    f"runs {name!r} and {other!r} differ in {field} of {int(differing.sum())} "
+                    "clips; expected the same ones"
+                )

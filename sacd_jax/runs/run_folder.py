@@ -110,6 +110,11 @@ class ExperimentFolder:
         return self.path / "report.html"
 
 
+def analysis_folder(workdir: Path) -> Path:
+    """Where the figures of a run's or an experiment's analysis lie."""
+    return workdir / "analysis"
+
+
 def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float32") -> RunFolder:
     """Makes the folder of a run, or checks that it belongs to this very run.
 

@@ -13,6 +13,7 @@ from sacd_jax.report.paper_results import (
     FIGURE_5,
     TABLE_2,
     TABLE_3,
+    TABLE_4,
     TABLE_5,
     PaperResult,
 )
@@ -31,6 +32,7 @@ PAPER: dict[str, Mapping[tuple[str, str], PaperResult]] = {
     "": {},
     "table2": TABLE_2,
     "table3": TABLE_3,
+    "table4": TABLE_4,
     "table5": TABLE_5,
     "figure5": {("", weights_name(*at)): PaperResult(value) for at, value in FIGURE_5.items()},
 }

@@ -23,7 +23,7 @@ def test_confusion_matrix_shows_shares_counts_and_absent_stages():
     figure = plots.confusion_matrices({"run": counts})
     texts = [text.get_text() for text in figure.axes[0].texts]
     assert "75%" in texts and "25%" in texts and "30" in texts
-    assert "no N3 in the test clips" in texts
+    assert "no clips of N3" in texts
 
 
 def test_more_matrices_than_fit_in_a_row():

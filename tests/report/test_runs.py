@@ -57,6 +57,7 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
         (lambda f: _change(f, logits=np.full((800, 5), np.nan, np.float32)), "800 of 800 clips"),
         (lambda f: _change(f, logits=np.zeros((800, 2), np.float32)), "beyond the 2 classes"),
         (lambda f: _change(f, index=np.zeros(800, np.int32)), "a row twice"),
+        (lambda f: _change(f, embedding=np.zeros(800, np.float32)), "embedding has shape (800,)"),
         (lambda f: (f / "config.json").write_text('{"a": '), "config.json is not JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json is not a JSON object"),
         (lambda f: (f / "metrics.jsonl").write_text("x\ny\n"), "metrics.jsonl has 2 lines"),
@@ -72,6 +73,7 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
         "not finite",
         "stage beyond",
         "row twice",
+        "flat embedding",
         "broken config",
         "no object",
         "broken log",
@@ -139,9 +141,9 @@ def test_a_run_without_log_and_config_is_a_run(folder: Path):
 def test_runs_on_other_clips_are_refused(folder: Path, runs: dict[str, Path], tmp_path: Path):
     first = read_run("first", runs["video baseline"])
     other = read_run("other", write_run(tmp_path / "other", Night(seed=5), 0.5, 1))
-    with pytest.raises(UserError, match=r"'first' and 'other' differ in \w+ of \d+ test clips"):
+    with pytest.raises(UserError, match=r"'first' and 'other' differ in \w+ of \d+ clips"):
         check_same_clips([first, other])
     fewer = read_run("fewer", write_run(tmp_path / "fewer", Night(subjects=3), 0.5, 1))
-    with pytest.raises(UserError, match="800 and 300 test clips"):
+    with pytest.raises(UserError, match="800 and 300 clips"):
         check_same_clips([first, fewer])
     check_same_clips([first, read_run("copy", folder)])
