@@ -117,7 +117,7 @@ def test_a_figure_has_the_same_bytes_again(experiment, tmp_path) -> None:
         (["ahi", "--runs", "scad"], "run 'scad' is not there: did you mean 'sacd'?"),
         (["ahi", "--runs", "later"], "run 'later' is not finished: train it to its end first"),
         (["errors", "--runs", "sacd"], "errors compares two runs, found only 'sacd'"),
-        (["ahi", "--splits", "validation"], "run 'sacd': 2 subjects with a known AHI in valida"),
+        (["ahi", "--splits", "validation"], "run 'sacd': 4 subjects with a known AHI in valida"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_line(experiment, tmp_path, arguments, words) -> None:

@@ -60,7 +60,7 @@ def ahi_correlations(found: Sequence[Correlations]) -> Figure:
             range(len(own)),
             [
                 f"{STAGES[one.stage]} (n = {one.subjects})\n{one.passing:.0%} pass\n"
-                f"BH {one.passing_adjusted:.0%}\npermuted {one.permuted_passing.mean():.0%}"
+                f"BH {one.passing_adjusted:.0%}\nperm. {one.permuted_passing.mean():.0%}"
                 for one in own
             ],
         )
@@ -79,7 +79,7 @@ def ahi_correlations(found: Sequence[Correlations]) -> Figure:
         loc="upper left",
         handletextpad=0.6,
         title=f"n: subjects with clips of the stage\npass: share of channels with p < {ALPHA:g}\n"
-        "BH: the same after Benjamini and Hochberg\npermuted: mean share of all permutations",
+        "BH: the same after Benjamini and Hochberg\nperm.: mean share of all permutations",
         title_fontsize=8,
         alignment="left",
         fontsize=8,
