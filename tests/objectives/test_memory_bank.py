@@ -74,6 +74,13 @@ def test_hardest_are_the_nearest_of_other_classes():
     np.testing.assert_allclose(cosine[0], np.cos(np.deg2rad([10, 20])), atol=1e-6)
 
 
+def test_class_zero_gives_negatives_too():
+    bank = bank_of(CIRCLE[:3], [0, 0, 1])
+    cosine, valid = memory_bank.hardest(bank, jnp.array([[1.0, 0.0]]), jnp.array([1]), 2)
+    assert valid.all()
+    np.testing.assert_allclose(cosine[0], np.cos(np.deg2rad([0, 10])), atol=1e-6)
+
+
 def test_hardest_of_each_other_class():
     bank = bank_of(CIRCLE, [0, 1, 2, 1, 2, 1])
     anchor = jnp.array([[1.0, 0.0]])
