@@ -12,7 +12,7 @@ from input_pipeline.readers.hypnogram.lines import read_lines, split_lines
 from input_pipeline.readers.hypnogram.psg import PsgTime, psg_time
 from input_pipeline.readers.hypnogram.scored import MAX_STAGES, Scored, Source, named_scheme
 from input_pipeline.readers.hypnogram.scorers import believed
-from input_pipeline.readers.hypnogram.table import find_table, read_table
+from input_pipeline.readers.hypnogram.table import check_is_no_table, find_table, read_table
 from input_pipeline.readers.hypnogram.wfdb import is_rdann, read_rdann
 from input_pipeline.readers.hypnogram.xml import read_xml
 from input_pipeline.readers.hypnogram.yasa import read_yasa
@@ -68,4 +68,7 @@ def _read_text(path: Path, source: Source) -> Scored:
     if is_rdann(lines[0]):
         return read_rdann(lines, source)
     table = find_table(lines)
-    return read_table(table, lines, source) if table else read_lines(lines, source)
+    if table is not None:
+        return read_table(table, lines, source)
+    check_is_no_table(lines, source)
+    return read_lines(lines, source)

@@ -95,6 +95,24 @@ def find_table(lines: list[str]) -> Table | None:
     return _without_header(lines, filled[0]) if filled else None
 
 
+def check_is_no_table(lines: list[str], source: Source) -> None:
+    """Refuses a file in which `find_table` finds no table, but whose first line names times.
+
+    Raises:
+        UserError: the columns of stages have names that are not known, such as those of persons.
+    """
+    filled = ((number, line) for number, line in enumerate(lines, 1) if line)
+    number, line = next(filled, (0, ""))
+    for delimiter in _DELIMITERS:
+        names = [_UNIT.sub("", fold(name)).strip() for name in line[:10_000].split(delimiter)]
+        times = [name for name in names if _ROLES.get(name, ("",))[0] in ("onset", "duration")]
+        if times and len(names) > len(times):
+            raise UserError(
+                f"{source.name} line {number}: columns {', '.join(times)}, but none of stages that "
+                "has a known name; call it stage, or stage 1, stage 2 … where each scorer has one"
+            )
+
+
 def _without_header(lines: list[str], first: int) -> Table | None:
     """The table of a file whose first line is a row of seconds, seconds and a stage already."""
     cells = [cell.strip() for cell in lines[first - 1][:200].split(",")]

@@ -47,6 +47,7 @@ def test_a_date_that_was_made_anonymous(read):
         ("onset,duration,stage\n0,30,Erika\n", "line 2: 5 characters .letters. is no stage"),
         ("onset,duration,stage\n0,10,W\n20,10,W\n40,10,W\n", "no 30 s are scored in one piece"),
         ("onset,duration,stage,x\n0,30,W,SLEEP-S2\n", "line 2: column 4 holds stages as well"),
+        ("onset,duration,Erika,Otto\n0,30,W,W\n", "line 1: columns onset, duration, but none of"),
         ("onset,stage\n0,W\n90,N1\n", "open how long each lasts"),
     ],
 )
