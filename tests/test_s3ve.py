@@ -28,7 +28,7 @@ def command(root: Path, module: str, *arguments: str) -> str:
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
     call = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(
-        call, cwd=root, env=environment, capture_output=True, text=True, timeout=580
+        call, cwd=root, env=environment, capture_output=True, text=True, timeout=2400
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout

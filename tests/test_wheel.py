@@ -18,7 +18,7 @@ for part in ("sacd_jax", "input_pipeline", "configs"):
 
 def pip(*arguments: str, cwd: Path) -> None:
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    subprocess.run(command, cwd=cwd, check=True, timeout=240)
+    subprocess.run(command, cwd=cwd, check=True, timeout=1500)
 
 
 @pytest.mark.slow

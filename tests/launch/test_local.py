@@ -23,7 +23,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def run(*arguments: str) -> tuple[int, str, str]:
     process = start(*arguments)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=300)
     return process.returncode, output, errors
 
 
@@ -65,7 +65,7 @@ def test_nothing_outlives_it() -> None:
     process = start("1", "--", "sh", "-c", script)
     assert process.stdout is not None and process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)  # would wait for a child that holds the output open
+    process.communicate(timeout=300)  # would wait for a child that holds the output open
     group = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True)
     assert group.stdout == ""
 
@@ -78,7 +78,7 @@ def test_a_stop_reaches_every_process_once_and_waits_for_it(number) -> None:
     assert [process.stdout.readline() for _ in range(2)] == ["up\n"] * 2
     process.send_signal(number)
     try:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=300)
     finally:
         process.kill()
     assert (process.returncode, output) == (130, "stopped\n" * 2)

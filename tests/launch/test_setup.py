@@ -69,7 +69,7 @@ class Machine:
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
 
     def ran(self) -> list[str]:

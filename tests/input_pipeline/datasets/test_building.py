@@ -352,7 +352,7 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, root, decoded, stop_at, h
     ) as process:
         assert process.stdout.readline() == "here\n"
         process.send_signal(how)
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=600) != 0
     assert not list(data.glob("s3ve-*"))
     if how == signal.SIGINT:
         assert not list(data.rglob(".unfinished-*"))
@@ -408,7 +408,7 @@ def test_a_full_disk_while_shards_are_written(tmp_path, root):
         "prepare(",
     )
     command = [sys.executable, "-c", code, str(manifest), str(tmp_path / "data"), "never"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=1200)
     assert "OSError: [Errno 27] File too large" in done.stderr
     assert not list((tmp_path / "data").glob("s3ve-*"))
     assert not list((tmp_path / "data").glob(".unfinished-*"))
@@ -456,7 +456,7 @@ def test_tensorflow_is_not_needed(tmp_path, root):
         "assert 'tensorflow' not in sys.modules\n"
     )
     command = [sys.executable, "-c", code, str(manifest), str(tmp_path / "data"), "never"]
-    subprocess.run(command, cwd=root, check=True, timeout=120)
+    subprocess.run(command, cwd=root, check=True, timeout=1200)
 
 
 def test_records_keep_their_order_over_several_shards(tmp_path, monkeypatch, decoded):
