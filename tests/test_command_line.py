@@ -34,6 +34,7 @@ def leaves(value, path: str = "") -> dict[str, object]:
 
 OTHER = {
     "select": ("best", "last"),
+    "precision": ("float32", "bfloat16"),
     "schedule": ("constant", "step"),
     "class_weights": ("inverse", "none"),
     "crop": ("(8, 8)",),
