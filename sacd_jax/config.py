@@ -165,6 +165,7 @@ class RunConfig(Settings):
         eval_batch_size: clips predicted at a time.
         precision: what networks compute in; `auto` is bfloat16 on TPU and GPU, float32 on a CPU.
             Parameters, statistics, losses, banks, averages and the optimizer are float32.
+        read_threads: threads that read training batches; what is read does not depend on them.
     """
 
     task: Literal["classify", "distill"]
@@ -189,6 +190,7 @@ class RunConfig(Settings):
     log_every_steps: Count = 10
     eval_batch_size: Count = 64
     precision: Literal["float32", "bfloat16", "auto"] = "auto"
+    read_threads: Count = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -89,6 +89,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         jax.process_index(),
         jax.process_count(),
         parallel.to_device(mesh),
+        run.read_threads,
     )
     batches = loader.train(
         run.batch_size,
