@@ -72,3 +72,17 @@ def test_stages_without_durations_must_leave_nothing_open():
         grid([(0, 0, 0), (90, 0, 2)], name="n")
     with pytest.raises(UserError, match="do not follow each other every 30 s"):
         grid([(0, 0, 0), (42, 0, 2)], name="n")
+
+
+@pytest.mark.parametrize(("epoch_s", "clips"), [(20.0, 4), (30.0, 6)])
+def test_stages_without_durations_last_the_distance_of_their_onsets(epoch_s, clips):
+    """A clock that rounds by hundredths of a second changes nothing."""
+    onsets = [epoch_s * k + 0.02 * (k % 2) for k in range(6)]
+    found = grid([(onset, float("nan"), 2) for onset in onsets], name="n")
+    assert len(found.stage) == clips and (found.stage == 2).sum() >= clips - 1
+
+
+@pytest.mark.parametrize("span", [(float("inf"), 30.0, 2), (0.0, float("inf"), 2)])
+def test_what_is_not_finite_is_refused(span):
+    with pytest.raises(UserError, match="is not finite"):
+        grid([(0.0, 30.0, 1), span], name="n")
