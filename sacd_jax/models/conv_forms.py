@@ -289,14 +289,20 @@ def _kernel_gradient(
     return _product(seen, dy).reshape(shape)
 
 
+def _matrix_product(left: Array, right: Array, kind: jnp.dtype) -> Array:
+    """left @ right, summed and returned in `kind`."""
+    # XLA's CPU backend has no product of bfloat16 with sums in float32; products are exact in both.
+    return left.astype(kind) @ right.astype(kind)
+
+
 def _product(part: Array, dy: Array) -> Array:
     """Sums part x dy over all but the channels."""
     kind = jnp.promote_types(dy.dtype, jnp.float32)
     part, dy = part.reshape(-1, part.shape[-1]), dy.reshape(-1, dy.shape[-1])
     # XLA's CPU backend transposes the left operand: let that be the smaller one.
     if part.shape[-1] < dy.shape[-1]:
-        return jnp.matmul(part.T, dy, preferred_element_type=kind)
-    return jnp.matmul(dy.T, part, preferred_element_type=kind).T
+        return _matrix_product(part.T, dy, kind)
+    return _matrix_product(dy.T, part, kind).T
 
 
 def _each_tap(x: Array, dy: Array, taps: tuple[int, ...], strides: tuple[int, ...]) -> Array:
@@ -313,7 +319,7 @@ def _each_tap(x: Array, dy: Array, taps: tuple[int, ...], strides: tuple[int, ..
 
     def one(start: Array) -> Array:
         part = lax.dynamic_slice(x, (0, *start, 0), (x.shape[0], *reach, x.shape[-1]))[every]
-        return jnp.matmul(left, part.reshape(-1, x.shape[-1]), preferred_element_type=kind)
+        return _matrix_product(left, part.reshape(-1, x.shape[-1]), kind)
 
     return lax.map(one, jnp.asarray(list(np.ndindex(*taps)))).swapaxes(-1, -2)
 
@@ -352,10 +358,7 @@ def _each_large_frame(
         size = (1, time, height * width, features)
         left = lax.dynamic_slice(dy, (clip, t + padding[0][0], 0, 0), size)[0]
         left = left.swapaxes(1, 2).reshape(time * features, -1)
-        parts = [
-            jnp.matmul(left, row.reshape(height * width, -1), preferred_element_type=kind)
-            for row in rows
-        ]
+        parts = [_matrix_product(left, row.reshape(height * width, -1), kind) for row in rows]
         return total + jnp.stack(parts), None
 
     products = 1 if channels <= _FEW_CHANNELS else high

@@ -88,7 +88,7 @@ def test_every_method_learns_in_bfloat16(method: str) -> None:
     state = task.first_state(0, *networks, heads, buffers)
     step = jax.jit(task.train_step)
     seen = []
-    for _ in range(200):
+    for _ in range(120):
         state, metrics = step(state, batch)
         seen.append(metrics)
     for name in seen[0]:
