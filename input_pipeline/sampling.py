@@ -106,9 +106,9 @@ class Sampling:
             )  # the last possible one is never drawn, as in CCL
             return self._window(int(offset * starts), stored)
         lags, span = _stored_lags(self, stored, frame_rate)
-        moments = np.floor((np.arange(self.moments) + offset) * (span / self.moments)).astype(
-            np.int64
-        )
+        # So near to 1 an offset would be rounded up at some moments and not at others.
+        places = np.arange(self.moments) + min(offset, 1 - 1e-9)
+        moments = np.floor(places * (span / self.moments)).astype(np.int64)
         return (np.minimum(moments, span - 1)[:, None] + lags).reshape(-1)
 
     def _window(self, start: int, stored: int) -> Int[np.ndarray, " frames"]:

@@ -55,3 +55,10 @@ def test_lags_begin_with_zero_and_ascend(lags):
 def test_lags_finer_than_the_stored_frames_are_refused():
     with pytest.raises(UserError, match="two lags meet"):
         Sampling(moments=4, lags_s=(0, 0.2)).check(60, 2.0)
+
+
+def test_the_largest_offset_repeats_no_frame():
+    """Found by the property above: 1 + (1 - 2**-53) is 2, and 0 + (1 - 2**-53) is not 1."""
+    offset = float(np.nextafter(1.0, 0.0))
+    taken = Sampling(moments=50).indices(50, 2.0, offset)
+    assert taken.tolist() == list(range(50))
