@@ -127,10 +127,18 @@ def test_what_cannot_be_drawn_is_one_line(experiment, tmp_path, arguments, words
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", ["[]", '{"runs": 3}', "{"])
-def test_a_damaged_description_is_one_line(tmp_path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[]", "not a JSON object"),
+        ("{", "not a JSON object"),
+        ('{"runs": 3}', "expected an object with the names of runs"),
+        ('{"runs": ["sacd"], "digest": "0"}', "is damaged or was changed"),
+    ],
+)
+def test_a_damaged_description_is_one_line(tmp_path, content: str, words: str) -> None:
     (tmp_path / "experiment.json").write_text(content)
-    with pytest.raises(UserError, match="expected an object with the names of runs"):
+    with pytest.raises(UserError, match=words):
         analyze.main(["--workdir", str(tmp_path), "confusions"])
 
 

@@ -1,6 +1,5 @@
 """A sweep as a user runs it: stopped, killed in part, and gone on with."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,8 +12,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from input_pipeline.digests import write_verified_json
 from input_pipeline.files import only_one
-from sacd_jax.runs import log
+from sacd_jax.runs import log, run_folder
 from tests.input_pipeline.fake_nights import fake_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,12 +133,11 @@ def test_a_stopped_sweep_goes_on_and_equals_one_that_was_not(whole, tmp_path):
 def test_a_killed_run_is_named_the_others_go_on_and_the_next_call_mends_it(whole, tmp_path):
     workdir = tmp_path / "sweep"
     shutil.copytree(whole / "sweep" / "runs" / "teacher", workdir / "runs" / "teacher")
-    description = workdir / "runs" / "teacher" / "config.json"
-    values = json.loads(description.read_text())
-    values["dataset"] = os.path.relpath(
-        whole / "sweep" / "runs" / "teacher" / values["dataset"], workdir / "runs" / "teacher"
-    )
-    description.write_text(json.dumps(values))
+    teacher = Path("runs", "teacher")
+    values = run_folder.read_config(whole / "sweep" / teacher)
+    data = whole / "sweep" / teacher / values["dataset"]
+    values["dataset"] = os.path.relpath(data, workdir / teacher)
+    write_verified_json(workdir / teacher / "config.json", values)
     sweep = start(whole, workdir)
     wait_for_steps(workdir / "runs" / "baseline-seed0", sweep)
     os.kill(child_of(sweep, "baseline-seed0"), signal.SIGKILL)

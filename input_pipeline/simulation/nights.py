@@ -1,11 +1,11 @@
 """A study of simulated nights on disk: parallel over nights, resumable, the same each time."""
 
-import json
 from functools import partial
 from pathlib import Path
 
+from input_pipeline.digests import read_verified_json, write_verified_json
 from input_pipeline.errors import UserError
-from input_pipeline.files import remove_unfinished, write_json
+from input_pipeline.files import remove_unfinished
 from input_pipeline.night import Night, write_manifest
 from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
@@ -65,14 +65,11 @@ def _claim(settings: SimulationSettings, out: Path) -> None:
         raise UserError(f"output {out}: a file; expected a folder")
     path = out / _SETTINGS
     if not path.exists():
-        write_json(path, settings.identity())
+        write_verified_json(path, settings.identity())
         return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: not the settings of simulated nights; choose another folder")
+    mend = "choose another folder"
+    # Nights of earlier versions have no digest.
+    found = read_verified_json(path, what="settings of simulated nights", mend=mend, by_hand=True)
     for key, value in settings.identity().items():
         if found.get(key) != value:
             raise UserError(

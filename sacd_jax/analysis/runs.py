@@ -1,15 +1,14 @@
 """Which runs are meant, by the folders and names that a user gives."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from input_pipeline.datasets.dataset_files import DatasetInfo, read_info
 from input_pipeline.errors import UserError, suggestion
-from input_pipeline.files import read_text
 from input_pipeline.stages import STAGES
 from sacd_jax.report import wording
+from sacd_jax.report.experiment import read_description
 from sacd_jax.runs import run_folder
 from sacd_jax.runs.run_folder import ExperimentFolder, RunFolder
 
@@ -44,7 +43,8 @@ def find_runs(workdirs: Sequence[Path], names: Sequence[str] = ()) -> list[Finis
     for workdir in workdirs:
         experiment = ExperimentFolder(workdir)
         if experiment.description.is_file():
-            inside = {name: experiment.run(name).path for name in _runs_of(experiment)}
+            names_inside = read_description(experiment)["runs"]
+            inside = {name: experiment.run(name).path for name in names_inside}
         else:
             run_folder.read_config(workdir)
             inside = {workdir.resolve().name: workdir}
@@ -62,17 +62,6 @@ def find_runs(workdirs: Sequence[Path], names: Sequence[str] = ()) -> list[Finis
         missing = ", ".join(repr(name) for name in chosen if name not in finished)
         raise UserError(f"run {missing} is not finished: train it to its end first")
     return [_open(name, path) for name, path in finished.items()]
-
-
-def _runs_of(experiment: ExperimentFolder) -> list[str]:
-    where = str(experiment.description)
-    try:
-        names = json.loads(read_text(experiment.description, where))["runs"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        names = None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{where}: expected an object with the names of runs under runs")
-    return names
 
 
 def _open(name: str, path: Path) -> FinishedRun:

@@ -1,15 +1,15 @@
 """The report of an experiment: its finished runs, compared on the test subjects."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
+from typing import Any
 
 from input_pipeline.datasets import data_card
 from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.datasets.simulated_nights import nights_folder
+from input_pipeline.digests import write_verified_json
 from input_pipeline.errors import UserError
-from input_pipeline.files import write_json
 from input_pipeline.stages import STAGES
 from sacd_jax.config import Experiment
 from sacd_jax.runs import run_folder
@@ -27,7 +27,24 @@ def describe(experiment: Experiment, workdir: Path, dataset: Path) -> None:
         "nights": nights,
         "runs": list(experiment.runs),
     }
-    write_json(ExperimentFolder(workdir).description, description)
+    write_verified_json(ExperimentFolder(workdir).description, description)
+
+
+def read_description(folder: ExperimentFolder) -> dict[str, Any]:
+    """`{"dataset": …, "nights": …, "runs": …}` as `describe` wrote it.
+
+    Raises:
+        UserError: it is damaged, or not such a file.
+    """
+    facts = run_folder.read_stored(folder.description)
+    runs = facts.get("runs")
+    named = isinstance(runs, list) and all(isinstance(name, str) for name in runs)
+    if not named or not {"dataset", "nights"} <= set(facts):
+        raise UserError(
+            f"{folder.description}: expected an object with the names of runs under runs, and "
+            "dataset and nights; train one of the runs again, which writes it"
+        )
+    return facts
 
 
 def report(workdir: Path) -> Path:
@@ -40,14 +57,14 @@ def report(workdir: Path) -> Path:
         the path of the page; of the table, for data of other classes than sleep stages.
 
     Raises:
-        UserError: no run has predictions on the test subjects yet.
+        UserError: no run has predictions on the test subjects yet, or a file is damaged.
     """
     from input_pipeline.simulation.ceiling import ceiling  # with SciPy and matplotlib: slow
     from input_pipeline.source import open_split
     from sacd_jax.report import classification, comparison, comparison_files
 
     folder = ExperimentFolder(workdir)
-    facts = json.loads(folder.description.read_text())
+    facts = read_description(folder)
     runs = {name: workdir / name for name in facts["runs"] if folder.run(name).finished}
     if not runs:
         raise UserError(f"no run in {workdir} is finished: no predictions on the test subjects")

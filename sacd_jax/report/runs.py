@@ -1,6 +1,5 @@
 """What a report knows of a run: the files of its run directory, read with suspicion."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import read_text
 from sacd_jax.report.statistics import subject_confusion
-from sacd_jax.runs import log, predictions
+from sacd_jax.runs import log, predictions, run_folder
 from sacd_jax.runs.predictions import Predictions
 from sacd_jax.runs.run_folder import RunFolder
 
@@ -45,24 +43,21 @@ def read_run(name: str, folder: Path) -> Run:
         )
     return Run(
         name=name,
-        config=_read_object(name, layout.config),
-        versions=_read_object(name, layout.versions),
+        config=_read_stored(name, layout.config),
+        versions=_read_stored(name, layout.versions),
         lines=tuple(stored.latest()),
         unreadable_lines=stored.unreadable,
         predictions=predictions.read(name, layout.predictions("test")),
     )
 
 
-def _read_object(name: str, path: Path) -> dict[str, Any]:
+def _read_stored(name: str, path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(read_text(path, f"run {name!r}: {path.name}"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"run {name!r}: {path.name} is not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"run {name!r}: {path.name} is not a JSON object")
-    return found
+        return run_folder.read_stored(path)
+    except UserError as error:
+        raise UserError(f"run {name!r}: {error}") from error
 
 
 def series(

@@ -1,6 +1,5 @@
 """The folders of a run and of an experiment: the only module that knows their file names."""
 
-import json
 import os
 import platform
 from collections.abc import Mapping
@@ -11,8 +10,9 @@ from typing import Any
 
 import jax
 
+from input_pipeline.digests import read_verified_json, write_verified_json
 from input_pipeline.errors import UserError
-from input_pipeline.files import read_text, remove_unfinished, write_json
+from input_pipeline.files import remove_unfinished
 from sacd_jax import config as configs
 from sacd_jax.config import RunConfig
 
@@ -139,10 +139,10 @@ def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float3
     if not folder.config.exists():
         versions = {name: metadata.version(name) for name in PACKAGES}
         device = jax.devices()[0].device_kind
-        write_json(
+        write_verified_json(
             folder.versions, {"python": platform.python_version(), **versions, "device": device}
         )
-        write_json(folder.config, wanted)
+        write_verified_json(folder.config, wanted)
     return folder
 
 
@@ -179,18 +179,25 @@ def read_config(workdir: Path) -> dict[str, Any]:
     """`{"dataset": …, "run": …}` as `claim` wrote it.
 
     Raises:
-        UserError: no such file, or it is no JSON object of these two.
+        UserError: no such file, it is damaged, or it is no JSON object of these two.
     """
     path = RunFolder(workdir).config
     if not path.is_file():
         raise UserError(f"no {path.name} in {workdir}: expected the folder of a run")
-    try:
-        found = json.loads(read_text(path, str(path)))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict) or not {"dataset", "run"} <= set(found):
+    found = read_stored(path)
+    if not {"dataset", "run"} <= set(found):
         raise UserError(f"{path}: expected an object with the keys dataset and run")
     return found
+
+
+def read_stored(path: Path) -> dict[str, Any]:
+    """A JSON file of a run or an experiment; those of earlier versions have no digest.
+
+    Raises:
+        UserError: no such file, or it is damaged or was changed.
+    """
+    mend = "if the change is yours, delete the line of its digest; else train in another folder"
+    return read_verified_json(path, what="stored settings", mend=mend, by_hand=True)
 
 
 def read_run(workdir: Path) -> tuple[RunConfig, Path]:

@@ -58,8 +58,11 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
         (lambda f: _change(f, logits=np.zeros((800, 2), np.float32)), "beyond the 2 classes"),
         (lambda f: _change(f, index=np.zeros(800, np.int32)), "a row twice"),
         (lambda f: _change(f, embedding=np.zeros(800, np.float32)), "embedding has shape (800,)"),
-        (lambda f: (f / "config.json").write_text('{"a": '), "config.json is not JSON"),
-        (lambda f: (f / "config.json").write_text("[]"), "config.json is not a JSON object"),
+        (lambda f: (f / "config.json").write_text('{"a": '), "config.json: not a JSON object"),
+        (
+            lambda f: (f / "versions.json").write_text('{"jax": "0.12.0", "digest": "0"}'),
+            "versions.json: is damaged or was changed",
+        ),
         (lambda f: (f / "metrics.jsonl").write_text("x\ny\n"), "metrics.jsonl has 2 lines"),
         (lambda f: shutil.rmtree(f), "is not a folder"),
     ],

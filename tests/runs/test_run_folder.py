@@ -39,6 +39,7 @@ def test_a_run_of_an_earlier_version_is_still_the_same_run(tmp_path):
     claim(tmp_path / "run", run, tmp_path / "data")
     path = tmp_path / "run" / "config.json"
     stored = json.loads(path.read_text())
+    del stored["digest"]
     stored["run"]["student"]["options"]["lags"] = 2
     del stored["run"]["log_every_steps"]
     path.write_text(json.dumps(stored))
@@ -57,9 +58,9 @@ def test_folders_that_are_no_runs_are_named(tmp_path):
     with pytest.raises(UserError, match="no config.json in .* expected the folder of a run"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="not a JSON object"):
         read_config(tmp_path)
-    (tmp_path / "config.json").write_text("[]")
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="expected an object with the keys dataset and run"):
         read_config(tmp_path)
 
@@ -70,3 +71,16 @@ def test_other_settings_are_refused_before_the_data_are_known(tmp_path):
     run_folder.refuse_other(tmp_path / "run", {"run": as_json(RUN)})
     with pytest.raises(UserError, match="holds a run with run.seed = 0, now it is 1"):
         run_folder.refuse_other(tmp_path / "run", {"run": as_json(replace(RUN, seed=1))})
+
+
+def test_a_changed_setting_is_noticed_and_taken_when_the_digest_is_deleted(tmp_path):
+    claim(tmp_path, RUN, tmp_path / "data")
+    path = tmp_path / "config.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(UserError, match="is damaged or was changed .* delete the line of its"):
+        read_config(tmp_path)
+    values = json.loads(path.read_text())
+    del values["digest"]
+    path.write_text(json.dumps(values))
+    assert read_run(tmp_path)[0].seed == 1

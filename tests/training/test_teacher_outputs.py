@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from input_pipeline.digests import write_verified_json
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
 from sacd_jax import cache_teacher, models, parallel
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.models.encoder import forward
-from sacd_jax.runs import log, model_file
+from sacd_jax.runs import log, model_file, run_folder
 from sacd_jax.tasks import TASKS
 from sacd_jax.training import teacher_outputs
 from sacd_jax.training.loop import train
@@ -127,9 +128,8 @@ def test_a_cache_of_other_weights_or_other_data_is_refused(runs):
 def test_the_command_fills_keeps_and_replaces(runs, capsys):
     dataset, folder = runs
     teacher = folder / "teacher"
-    (teacher / "config.json").write_text(
-        (teacher / "config.json").read_text().replace("../../data", str(dataset.parent))
-    )
+    values = run_folder.read_config(teacher)
+    write_verified_json(teacher / "config.json", values | {"dataset": str(dataset)})
     cache_teacher.main(["--workdir", str(teacher)])
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 9 and "float32" in printed[0]

@@ -86,6 +86,14 @@ def test_nights_of_other_settings_are_not_mixed(short):
         simulate_nights(dataclasses.replace(SHORT, crf=20), short)
 
 
+def test_changed_settings_of_nights_are_noticed(short, tmp_path):
+    (tmp_path / "simulation.json").write_text(
+        (short / "simulation.json").read_text().replace('"crf": 23', '"crf": 24')
+    )
+    with pytest.raises(UserError, match="simulation.json: is damaged or was changed"):
+        simulate_nights(SHORT, tmp_path)
+
+
 def test_the_manifest_reads_back_as_written(settings, folder):
     written = simulate_nights(settings, folder)
     read = read_manifest(folder / "nights.csv")
