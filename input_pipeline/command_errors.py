@@ -6,13 +6,40 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from input_pipeline.errors import UserError
 
+AGAIN = 75
+"""Exit status of what another start of the same command mends (EX_TEMPFAIL of sysexits.h)."""
 
-def _fail(message: str, code: int) -> None:
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+def status(error: KeyboardInterrupt) -> int:
+    """The exit status after a signal, as shells have it."""
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+
+
+def _say(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    _say(message)
     raise SystemExit(code)
+
+
+def give_up(message: str, code: int = AGAIN) -> NoReturn:
+    """Ends the process now, with one line, from any thread; nothing else of it is run."""
+    with contextlib.suppress(OSError, ValueError):  # nobody reads our words any more
+        sys.stdout.flush()
+        _say(message)
+    os._exit(code)
 
 
 @contextlib.contextmanager
@@ -20,17 +47,17 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
     """Turns what a user can mend into one line on stderr and a non-zero exit.
 
     Args:
-        resume_hint: what to do after an interruption; shown on Ctrl-C and SIGTERM (exit 130).
+        resume_hint: what to do after an interruption; shown on Ctrl-C (exit 130) and SIGTERM (143).
     """
     previous = None
     with contextlib.suppress(ValueError):  # not in the main thread: leave the handler alone
-        previous = signal.signal(signal.SIGTERM, _interrupt)
+        previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except UserError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail(f"interrupted; {resume_hint}", 130)
+    except KeyboardInterrupt as error:
+        _fail(f"interrupted; {resume_hint}", status(error))
     except OSError as error:
         where = f" while writing {os.path.basename(str(error.filename))}" if error.filename else ""
         if error.errno == errno.ENOSPC:
@@ -43,5 +70,5 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
             signal.signal(signal.SIGTERM, previous)
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise Terminated

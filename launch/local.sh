@@ -67,7 +67,7 @@ while ((${#running[@]})); do
     fi
     if ((!status)); then
       status=$code
-      if ((code > 128 && code != 130)) && [[ -z $asked ]]; then
+      if ((code > 128 && code != 130 && code != 143)) && [[ -z $asked ]]; then
         echo "process ${number[$pid]} was lost (signal $((code - 128)));" \
           "the same command goes on from the last checkpoint" >&2
         status=75
@@ -78,8 +78,8 @@ while ((${#running[@]})); do
   if [[ -n $deadline ]] && ((SECONDS >= deadline && ${#running[@]})); then
     kill -KILL "${running[@]}" 2>/dev/null || true
   fi
-  # 130: stopped after a step, which the others end as well.
-  if ((status && status != 130 && ${#running[@]})) && [[ -z $deadline ]]; then
+  # 130, 143: stopped after a step, which the others end as well.
+  if ((status && status != 130 && status != 143 && ${#running[@]})) && [[ -z $deadline ]]; then
     echo "a process ended with $status, stopping the others" >&2
     stop
   fi

@@ -9,13 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax._src import distributed
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from input_pipeline.errors import UserError
+from sacd_jax import peers
 
 AXIS = "data"
-TIMEOUT_SECONDS = 60
-"""A process that has been silent for this long counts as lost, and the others end."""
+_JAX_TIMEOUT_SECONDS = 2 * int(peers.TIMEOUT_SECONDS)
+"""JAX's own; its words are a C++ stack, so `peers` is to notice first."""
 
 
 def several_processes() -> bool:
@@ -42,13 +44,17 @@ def initialize() -> None:
             jax.distributed.initialize(
                 num_processes=_number("JAX_NUM_PROCESSES"),
                 process_id=_number("JAX_PROCESS_ID"),
-                heartbeat_timeout_seconds=TIMEOUT_SECONDS,
-                shutdown_timeout_seconds=TIMEOUT_SECONDS,
+                heartbeat_timeout_seconds=_JAX_TIMEOUT_SECONDS,
+                shutdown_timeout_seconds=_JAX_TIMEOUT_SECONDS,
             )
         except ValueError as error:
             raise UserError(
                 f"JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID: {error}"
             ) from error
+        joined = distributed.global_state  # no public way leads to its store; Orbax goes this one
+        peers.watch(
+            joined.client, joined.process_id, joined.num_processes, joined.coordinator_address
+        )
         # JAX takes SIGTERM for itself, as a notice that Orbax may look at; it is ours to handle.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
     # Every later run finds what was compiled once, small programs included.

@@ -113,7 +113,7 @@ def test_a_stopped_sweep_goes_on_and_equals_one_that_was_not(whole, tmp_path):
     wait_for_steps(student, sweep)
     child = child_of(sweep, "sacd-seed0")
     sweep.send_signal(signal.SIGTERM)
-    _, errors = finish(sweep, 130)
+    _, errors = finish(sweep, 143)
     assert errors.rstrip().splitlines()[-1].startswith("error: interrupted")
     assert not Path(f"/proc/{child}").exists()
 

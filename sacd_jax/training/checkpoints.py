@@ -29,6 +29,13 @@ _OVERHEAD = 4096  # bytes of index and metadata of one array
 _FULL_DISK = ("no space left", "resource_exhausted", "enospc")
 
 
+def newest_step(folder: Path) -> int:
+    """Step of the newest whole checkpoint in a folder, 0 without one; also while it is written
+    to."""
+    names = (path.name for path in folder.glob("[0-9]*"))
+    return max((int(name) for name in names if name.isdecimal()), default=0)
+
+
 class Checkpoints:
     """The checkpoints of one run: saved asynchronously, restored to the devices at hand.
 

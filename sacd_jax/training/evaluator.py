@@ -20,6 +20,7 @@ from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks.augment import centred
 from sacd_jax.tasks.train_state import Tree
+from sacd_jax.training.watchdog import alive
 
 SEQUENCE_LENGTH = 25
 """Clips a network with a state is shown at a time (DeepSleepNet's own)."""
@@ -95,6 +96,7 @@ class Evaluator:
             carry, pending = self._first_carry(), None
             for batch in batches:  # one batch behind, so that the device never waits for the host
                 kept, carry = self._step(variables, batch, carry)
+                alive()
                 if pending is not None:
                     yield _without_padding(pending)
                 pending = kept

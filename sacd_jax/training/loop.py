@@ -12,7 +12,7 @@ from input_pipeline.groups import steps_per_pass
 from input_pipeline.loader import Loader
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
-from sacd_jax import parallel
+from sacd_jax import parallel, peers
 from sacd_jax.config import RunConfig
 from sacd_jax.models.precision import resolved
 from sacd_jax.runs import model_file, run_folder
@@ -20,10 +20,11 @@ from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
 from sacd_jax.tasks.train_state import TrainState
 from sacd_jax.training import teacher_outputs
-from sacd_jax.training.checkpoints import Checkpoints
+from sacd_jax.training.checkpoints import Checkpoints, newest_step
 from sacd_jax.training.evaluator import Evaluator, figures, store_predictions
 from sacd_jax.training.meters import Stopwatch, Window
 from sacd_jax.training.stopping import stop_request
+from sacd_jax.training.watchdog import alive, watchdog
 
 
 def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
@@ -43,7 +44,13 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     alone = contextlib.nullcontext()
     if jax.process_index() == 0:  # the processes of one run belong together
         alone = mine_alone(run_folder.RunFolder(workdir).lock, str(workdir))
-    with alone:
+    checkpoints = run_folder.RunFolder(workdir).checkpoints
+
+    def goes_on() -> str:
+        return f"the same command goes on from step {newest_step(checkpoints)} of {workdir.name}"
+
+    peers.goes_on(goes_on)
+    with alone, watchdog(goes_on):
         _train(run, workdir, dataset)
 
 
@@ -121,6 +128,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
             ):
                 state, metrics = train_step(state, batch)
             window.add(step, metrics)
+            alive()
             watch.clips(run.batch_size)
             progress.advance(run.batch_size, note=window.note)
 
@@ -150,7 +158,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         checkpoints.wait()
         any_process.says(stop.requested)
     if stopping or any_process.says(stop.requested):
-        raise KeyboardInterrupt
+        raise stop.by or KeyboardInterrupt
 
     # The selected network on the test subjects
     parallel.wait_for_all("model")

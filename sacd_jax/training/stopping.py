@@ -6,12 +6,18 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from input_pipeline.command_errors import Terminated
+
 
 @dataclass
 class Stop:
-    """Whether the run was asked to stop after the current step."""
+    """Whether the run was asked to stop after the current step, and by what."""
 
-    requested: bool = False
+    by: type[KeyboardInterrupt] | None = None
+
+    @property
+    def requested(self) -> bool:
+        return self.by is not None
 
 
 @contextlib.contextmanager
@@ -20,9 +26,10 @@ def stop_request() -> Iterator[Stop]:
     stop = Stop()
 
     def ask(signum: int, frame: object) -> None:
+        by = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
         if stop.requested:
-            raise KeyboardInterrupt
-        stop.requested = True
+            raise by
+        stop.by = by
         print("stopping after this step, saving the state …", file=sys.stderr, flush=True)
 
     previous = {}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from input_pipeline.files import only_one
-from sacd_jax import parallel
+from sacd_jax import peers
 from sacd_jax.runs import log
+from sacd_jax.training.checkpoints import newest_step
 from tests.input_pipeline.fake_nights import fake_dataset
 from tests.multi_process.together import ROOT, ends, environment, processes, python, wait_for
 
@@ -147,7 +149,7 @@ def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
     with processes(2, command, tmp_path / "logs") as started:
         wait_for(workdir / "metrics.jsonl", started)
         started[1].send_signal(signal.SIGTERM)
-        assert ends(started, 200) == [130, 130], (tmp_path / "logs" / "1.txt").read_text()
+        assert ends(started, 200) == [130, 143], (tmp_path / "logs" / "1.txt").read_text()
     stopped = log.read(workdir).lines[-1]["step"]
     assert not (workdir / "predictions_test.npz").exists()
     assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == stopped
@@ -159,14 +161,25 @@ def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 @pytest.mark.parametrize("lost", [1, 0])
-def test_the_others_end_when_a_process_is_lost(toy, tmp_path, lost):
+def test_the_other_names_the_process_that_was_lost_and_asks_for_another_start(
+    toy, tmp_path, lost, how
+):
     workdir = tmp_path / "run" / "teacher"
     with processes(2, long_run(toy, tmp_path / "run", 1e5), tmp_path / "logs") as started:
         wait_for(workdir / "metrics.jsonl", started)
         began = time.monotonic()
-        started[lost].send_signal(signal.SIGKILL)
-        codes = ends(started, 2 * parallel.TIMEOUT_SECONDS + 30)
-    assert codes[lost] == -signal.SIGKILL
-    assert codes[1 - lost] != 0, time.monotonic() - began
+        started[lost].send_signal(how)
+        (code,) = ends([started[1 - lost]], 2 * peers.TIMEOUT_SECONDS + 30)
+    said = (tmp_path / "logs" / f"{1 - lost}.txt").read_text()
+    assert code == 75, said
+    last = re.fullmatch(
+        rf"error: process {lost} was lost, last heard of (\d+) s ago; "
+        r"the same command goes on from step (\d+) of teacher",
+        said.rstrip().splitlines()[-1],
+    )
+    assert last, said
+    assert int(last[1]) <= time.monotonic() - began + 2
+    assert int(last[2]) == newest_step(workdir / "checkpoints")
     assert not (workdir / "predictions_test.npz").exists()
