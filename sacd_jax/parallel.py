@@ -139,11 +139,16 @@ def place(tree: Any, mesh: Mesh, by_rows: tuple[str, ...] = ()) -> Any:
     """
 
     def put(path: jax.tree_util.KeyPath, leaf: Any) -> jax.Array:
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        distributed = any(f"{name}/".startswith(f"{part}/") for part in by_rows)
-        return jax.device_put(leaf, sharded(mesh) if distributed else replicated(mesh))
+        return jax.device_put(leaf, sharding_of(path, mesh, by_rows))
 
     return jax.tree_util.tree_map_with_path(put, tree)
+
+
+def sharding_of(path: jax.tree_util.KeyPath, mesh: Mesh, by_rows: tuple[str, ...]) -> NamedSharding:
+    """Where an array of a tree lies, by its path; see `place`."""
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    distributed = any(f"{name}/".startswith(f"{part}/") for part in by_rows)
+    return sharded(mesh) if distributed else replicated(mesh)
 
 
 class AnyProcess:

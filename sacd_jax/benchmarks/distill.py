@@ -31,7 +31,7 @@ from sacd_jax.benchmarks.timed_step import (
     random_batch,
 )
 from sacd_jax.benchmarks.timing import Timed
-from sacd_jax.models.encoder import forward, output_spec
+from sacd_jax.models.encoder import Encoder, forward, output_spec
 from sacd_jax.objectives.objective import DataSpec, Objective, Terms, default_weights
 from sacd_jax.objectives.sacd import KeyEncoder
 from sacd_jax.report.tables import Cell, Table, show
@@ -135,9 +135,8 @@ def steps(arguments: argparse.Namespace) -> Iterator[TrainingStep]:
     keys = tuple(dict.fromkeys((*student.input_keys, *teacher.input_keys)))
     batch = random_batch(keys, arguments)
     student_spec, teacher_spec = output_spec(student, batch), output_spec(teacher, batch)
-    stages = np.random.default_rng(1).integers(0, CLASSES, arguments.rows, np.int32)
-    stages[batch["index"]] = batch["stage"]
-    data = DataSpec(arguments.rows, stages, CLASSES, arguments.batch, steps_per_pass=1)
+    data = data_spec(arguments.rows, arguments.batch)
+    data.labels[batch["index"]] = batch["stage"]
     # Heads and banks of all first: what does not fit together is refused before anything is slow.
     started = {
         name: objective.init(jax.random.key(1), student_spec, teacher_spec, data)
@@ -153,20 +152,33 @@ def steps(arguments: argparse.Namespace) -> Iterator[TrainingStep]:
     def own[Tree](tree: Tree) -> Tree:
         return jax.tree.map(jnp.copy, tree)  # each step's state is donated
 
-    transform = optimizer.make(OPTIMIZER, total_steps=1)
-    alone = Classify(student=student, optimizer=transform, augment=AUGMENT)
+    alone = Classify(
+        student=student, optimizer=optimizer.make(OPTIMIZER, total_steps=1), augment=AUGMENT
+    )
     state = alone.first_state(0, own(variables))
     yield TrainingStep("cross-entropy", arguments.student, alone.train_step, state, batch)
     for name, objective in compared.items():
-        task = Distill(
-            student=student,
-            teacher=teacher,
-            objective=objective,
-            optimizer=optimizer.for_heads(transform, objective.optimizer(transform)),
-            augment=AUGMENT,
-        )
+        task = make_task(student, teacher, objective)
         state = task.first_state(0, own(variables), own(lent), *started.pop(name))
         yield TrainingStep(name, arguments.student, task.train_step, state, batch)
+
+
+def make_task(student: Encoder, teacher: Encoder | None, objective: Objective) -> Distill:
+    """The task of a method; without a teacher's network its stored outputs come with the batch."""
+    transform = optimizer.make(OPTIMIZER, total_steps=1)
+    return Distill(
+        student=student,
+        teacher=teacher,
+        objective=objective,
+        optimizer=optimizer.for_heads(transform, objective.optimizer(transform)),
+        augment=AUGMENT,
+    )
+
+
+def data_spec(rows: int, batch_size: int) -> DataSpec:
+    """A train split of that many clips with random stages."""
+    stages = np.random.default_rng(1).integers(0, CLASSES, rows, np.int32)
+    return DataSpec(rows, stages, CLASSES, batch_size, steps_per_pass=1)
 
 
 def variants(method: str) -> Iterator[tuple[str, Objective]]:

@@ -1,7 +1,7 @@
-"""What a compiled program's HLO text says: the compiler's estimated cycles, and its collectives.
+"""What a compiled program's HLO text says: operations, bytes, estimated cycles, collectives.
 
 Only instructions that run one after the other are summed: those of the entry computation and of
-what it calls. A fusion has one estimate for all that is in it.
+what it calls. A fusion counts once for all that is in it.
 """
 
 import math
@@ -27,6 +27,8 @@ _CALLED = re.compile(r"\b(?:calls|to_apply|body|true_computation|false_computati
 _BRANCHES = re.compile(r"\bbranch_computations=\{([^}]*)\}")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_LIBRARY = re.compile(r'custom_call_target="__(cudnn|cublas)')
+_LAYOUT = re.compile(r"\{([\d,]+)[:}]")
 _ARRAY = re.compile(r"\b(pred|bf16|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 
@@ -38,6 +40,13 @@ class Program:
         cycles: the compiler's estimate of the instructions that have one.
         unpriced: instructions without an estimate, by opcode: collectives, copies beside the
             computation, custom calls. What takes no time (a tuple, a bitcast) is not among them.
+        operations: how often each kind of operation runs, by opcode, calls of a library by its
+            name (`cudnn`, `cublas`); on a GPU each is a launch at least.
+        touched_bytes: operands and results of all of them, each whole: those of which only a slice
+            is read or written, too.
+        transposes: operations that change the order of an array in memory (transpositions, copies
+            to another layout, fusions that are named for one).
+        transposed_bytes: their share of `touched_bytes`.
         collectives: how often each kind of collective runs.
         collective_bytes: bytes that one device puts into them.
         in_loops: collectives that run inside a loop.
@@ -46,6 +55,10 @@ class Program:
 
     cycles: int = 0
     unpriced: Counter[str] = field(default_factory=Counter)
+    operations: Counter[str] = field(default_factory=Counter)
+    touched_bytes: int = 0
+    transposes: int = 0
+    transposed_bytes: int = 0
     collectives: Counter[str] = field(default_factory=Counter)
     collective_bytes: int = 0
     in_loops: int = 0
@@ -54,6 +67,7 @@ class Program:
 
 @dataclass(frozen=True)
 class _Instruction:
+    name: str
     shape: str
     opcode: str
     operands: str
@@ -74,9 +88,8 @@ def read(text: str) -> Program:
             current = computations.setdefault(head[2], [])
             entry = head[2] if head[1] else entry
         elif found := _INSTRUCTION.match(line):
-            name, *parts = found.groups()
-            current.append(_Instruction(*parts))
-            shapes[name] = parts[0]
+            current.append(at := _Instruction(*found.groups()))
+            shapes[at.name] = at.shape
     if not entry:
         raise ValueError("the text of the compiled program has no ENTRY computation")
 
@@ -85,15 +98,26 @@ def read(text: str) -> Program:
     def walk(computation: str, times: int, priced: bool, looped: bool) -> None:
         for at in computations.get(computation, ()):
             kind = at.opcode.removesuffix("-start")
+            operands = [shapes.get(n, "") for n in re.findall(r"%([\w.\-]+)", at.operands)]
             if kind in COLLECTIVES:
                 program.collectives[kind] += times
                 program.in_loops += times * looped
-                names = re.findall(r"%([\w.\-]+)", at.operands)
-                program.collective_bytes += times * sum(byte_size(shapes[n]) for n in names)
+                program.collective_bytes += times * sum(map(byte_size, operands))
+            works = at.opcode not in (*_FREE, *_NO_WORK) and not at.opcode.endswith("-done")
+            if priced and works:
+                library = _LIBRARY.search(at.rest)
+                program.operations[library[1] if library else kind] += times
+                read = sum(map(byte_size, operands))
+                # What only starts returns its operands beside its result.
+                wrote = read if kind != at.opcode else byte_size(at.shape)
+                program.touched_bytes += times * (read + wrote)
+                if _transposes(at, operands):
+                    program.transposes += times
+                    program.transposed_bytes += times * (read + wrote)
             if priced:
                 if cycles := _CYCLES.search(at.rest):
                     program.cycles += times * int(cycles[1])
-                elif at.opcode not in (*_FREE, *_NO_WORK) and not at.opcode.endswith("-done"):
+                elif works:
                     program.unpriced[at.opcode] += times
             turns = 1
             if at.opcode == "while":
@@ -109,6 +133,12 @@ def read(text: str) -> Program:
 
     walk(entry, 1, True, False)
     return program
+
+
+def _transposes(at: _Instruction, operands: list[str]) -> bool:
+    if at.opcode == "copy":
+        return _LAYOUT.findall(at.shape)[:1] != _LAYOUT.findall(operands[0])[:1]
+    return at.opcode == "transpose" or (at.opcode == "fusion" and "transpose" in at.name)
 
 
 def byte_size(shape: str) -> int:

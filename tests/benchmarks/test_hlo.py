@@ -56,6 +56,32 @@ def test_sums_what_runs_and_nothing_inside_a_fusion() -> None:
     assert program.in_loops == 9 and program.unknown_loops == 0
 
 
+GPU = """\
+HloModule jit_step, is_scheduled=true
+
+ENTRY %main.1 (x: bf16[16,8], k: bf16[8,4]) -> bf16[8,16] {
+  %x = bf16[16,8]{1,0} parameter(0)
+  %k = bf16[8,4]{1,0} parameter(1)
+  %wrapped_transpose = bf16[8,16]{1,0} fusion(%x), kind=kInput, calls=%t
+  %cudnn-conv.1 = (bf16[16,8]{1,0}, u8[0]{0}) custom-call(%x, %k), custom_call_target="__cudnn$convForward"
+  %y = bf16[16,8]{1,0} get-tuple-element(%cudnn-conv.1), index=0
+  %copy.1 = bf16[16,8]{0,1} copy(%y)
+  %copy.2 = bf16[16,8]{1,0} copy(%y)
+  %all-reduce-start = ((bf16[8,4]{1,0}), bf16[8,4]{1,0}) all-reduce-start(%k), channel_id=1
+  %all-reduce-done = bf16[8,4]{1,0} all-reduce-done(%all-reduce-start)
+  ROOT %loop_add_fusion = bf16[8,16]{1,0} fusion(%wrapped_transpose, %copy.1), kind=kLoop, calls=%a
+}
+"""  # noqa: E501
+
+
+def test_counts_operations_and_what_only_changes_the_order_in_memory() -> None:
+    program = hlo.read(GPU)
+    assert program.operations == {"fusion": 2, "cudnn": 1, "copy": 2, "all-reduce": 1}
+    assert program.transposes == 2  # the fusion that is named for it, the copy to other strides
+    assert program.transposed_bytes == 2 * (256 + 256)
+    assert program.touched_bytes == 2 * 512 + (256 + 64 + 256) + 512 + 2 * 64 + 3 * 256
+
+
 def test_a_loop_of_unknown_length_is_said_to_be_one() -> None:
     program = hlo.read(STEP.replace("BACKEND", ""))
     assert program.unknown_loops == 1
