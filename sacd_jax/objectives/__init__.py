@@ -20,6 +20,7 @@ _REGISTRY: dict[str, str] = {
     "ifd": "sacd_jax.objectives.ifd:Ifd",
     "cmc": "sacd_jax.objectives.cmc:Cmc",
     "ccl": "sacd_jax.objectives.ccl:Ccl",
+    "sacd_released": "sacd_jax.objectives.sacd_released:SacdReleased",
 }
 
 

@@ -8,7 +8,8 @@ from jax.test_util import check_grads
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec
-from sacd_jax.objectives.ccl import compose, nce
+from sacd_jax.objectives.ccl import nce
+from sacd_jax.objectives.composition import compose
 from sacd_jax.objectives.losses import cross_entropy, jsd
 from sacd_jax.objectives.objective import Seen, linear, participating
 from tests.golden.fill import fill_entry
