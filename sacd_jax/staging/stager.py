@@ -20,13 +20,14 @@ from input_pipeline.stages import CLIP_SECONDS, STAGES
 from sacd_jax import models
 from sacd_jax.config import AugmentConfig, build
 from sacd_jax.models.encoder import forward
+from sacd_jax.models.fold_norms import fold_norms
 from sacd_jax.runs import model_file
 from sacd_jax.staging import picture_signals
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.tasks.augment import centred
 
-BATCH = 16
-"""Epochs that the network sees at a time."""
+BATCH = 4
+"""Epochs that the network sees at a time: a large network's activations of 16 are some 600 MB."""
 
 
 @dataclass
@@ -55,8 +56,10 @@ class Stager:
             return jax.nn.softmax(output.logits.astype(np.float32), axis=-1)
 
         self._probabilities = jax.jit(probabilities)
-        self._variables = jax.device_put(self.model.variables)
         self._taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
+        shape = (1, len(self._taken), self.clips.height, self.clips.width, self.clips.channels)
+        example = centred({"video": np.zeros(shape, np.uint8)}, self.augment)
+        self._variables = jax.device_put(fold_norms(encoder, self.model.variables, example))
 
     def predict(
         self,
@@ -103,6 +106,7 @@ class Stager:
         movement, breaths = (np.full(epochs, np.nan, np.float32) for _ in range(2))
         reasons = [""] * epochs
         waiting: list[tuple[int, np.ndarray]] = []
+        running: tuple[list[int], jax.Array] | None = None
         steps = np.arange(settings.frames) / settings.frame_rate
         with Progress("stage", total=epochs, unit="epoch") as progress:
             for epoch in range(epochs):
@@ -114,20 +118,29 @@ class Stager:
                     if not reasons[epoch]:
                         waiting.append((epoch, frames[self._taken]))
                 if len(waiting) == BATCH or (waiting and epoch == epochs - 1):
-                    self._fill(probabilities, waiting)
-                    waiting = []
+                    # Fetched a batch late: the network computes while the next pictures are read.
+                    following = [each for each, _ in waiting], self._started(waiting)
+                    _fetch(running, probabilities)
+                    running, waiting = following, []
                 progress.advance()
+            _fetch(running, probabilities)
         return probabilities, tuple(reasons), movement, breaths
 
-    def _fill(self, probabilities: np.ndarray, waiting: Sequence[tuple[int, np.ndarray]]) -> None:
+    def _started(self, waiting: Sequence[tuple[int, np.ndarray]]) -> jax.Array:
+        """Starts the network on some epochs; their probabilities, soon."""
         # Always whole batches: one program is compiled, and an epoch's result does not depend on
         # how many wait with it.
         video = np.zeros((BATCH, *waiting[0][1].shape), np.uint8)
         for place, (_, frames) in enumerate(waiting):
             video[place] = frames
-        found = np.asarray(self._probabilities(self._variables, video))
-        for place, (epoch, _) in enumerate(waiting):
-            probabilities[epoch] = found[place]
+        return self._probabilities(self._variables, video)
+
+
+def _fetch(running: tuple[list[int], jax.Array] | None, probabilities: np.ndarray) -> None:
+    """Waits for the network and writes what it says of its epochs."""
+    if running is not None:
+        epochs, found = running
+        probabilities[epochs] = np.asarray(found)[: len(epochs)]
 
 
 def load_stager(folder: str | Path) -> Stager:
