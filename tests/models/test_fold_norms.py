@@ -19,7 +19,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SLOW = {"r2plus1d_50", "r2plus1d_18", "torchvision_r2plus1d_18"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NETWORKS],
+)
 def test_a_folded_network_says_the_same(name: str) -> None:
     encoder = models.create(name, 5, **NETWORKS[name])
     rng = np.random.default_rng(0)

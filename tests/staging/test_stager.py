@@ -73,7 +73,7 @@ def test_every_epoch_has_probabilities(whole) -> None:
     assert whole.model["simulated"] is True
 
 
-@pytest.mark.parametrize("rate", [5, 15, 25])
+@pytest.mark.parametrize("rate", [5, 15, 25, 30])
 def test_cameras_of_any_rate_that_show_the_same_are_staged_the_same(
     stager, whole, tmp_path, rate
 ) -> None:
@@ -90,6 +90,16 @@ def test_a_night_in_three_files_is_the_same_night(stager, whole, tmp_path) -> No
     night = stager.predict(tmp_path)
     assert night.start == START and night.clock == "file name"
     np.testing.assert_allclose(night.probabilities, whole.probabilities, atol=2e-3)
+
+
+def test_a_night_cut_in_the_middle_is_staged_up_to_the_cut(stager, whole, tmp_path) -> None:
+    stamps = every_second(4.0)
+    path = write(tmp_path / "night.mkv", stamps)
+    content = path.read_bytes()
+    path.write_bytes(content[: round(0.6 * len(content))])
+    night = stager.predict(path)
+    assert 1 <= len(night) < len(whole) and night.scored.all()
+    np.testing.assert_allclose(night.probabilities, whole.probabilities[: len(night)], atol=2e-3)
 
 
 def test_a_hole_is_not_scored_and_moves_nothing(stager, whole, tmp_path) -> None:
