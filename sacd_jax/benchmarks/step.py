@@ -57,7 +57,8 @@ def add_step_arguments(
         "--form",
         default=form,
         metavar="FORMS",
-        help=f"convolution forms with commas: auto, direct, matmul, folded (default: {form})",
+        help="convolution forms with commas: auto, direct, matmul, planar, folded "
+        f"(default: {form})",
     )
     add_clip_arguments(parser, batch=batch, colours=3)
     parser.add_argument(

@@ -1,6 +1,7 @@
 """Batch normalisation with float32 statistics: over the global batch or over each replica's."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -45,15 +46,25 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "batch *positions channels"], train: bool, columns: int = 1
-    ) -> Float[Array, "batch *positions channels"]:
+        self,
+        x: Float[Array, "batch *positions channels"],
+        train: bool,
+        columns: int = 1,
+        pool: Callable[[Array], tuple[Array, int]] | None = None,
+    ) -> Float[Array, "batch *out_positions out_channels"]:
         """Normalises by the batch (train) or by the running statistics.
+
+        A max pool of the result is also the affine map of a max pool of x, or of its negative where
+        the factor is negative: an increasing map keeps the winner. So with `pool` the map, and what
+        follows it, works on the fewer values that win. Statistics are those of x. (Where a factor
+        is exactly 0 all values of a window tie, and its gradient is taken at x's winner.)
 
         Args:
             x: input.
             train: whether to use, and to record, the batch's statistics.
             columns: how often each feature occurs in the channel axis, whole sets of features
                 side by side (`width_fold`); all its copies share one statistic.
+            pool: a max pool of the result: x -> (pooled, its columns); None for none.
         """
         features = x.shape[-1] // columns
         scale = self.param("scale", self.scale_init, (features,), jnp.float32)
@@ -62,14 +73,19 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,), jnp.float32)
 
         kind = jnp.promote_types(x.dtype, jnp.float32)
+        kept, kept_columns = x, columns
+        if pool is not None:
+            sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+            kept, kept_columns = pool(x * jnp.tile(sign, columns))
+            kept = kept * jnp.tile(sign, kept_columns)
         if not train:
             mean, var = running_mean.value.astype(kind), running_var.value.astype(kind)
-            y = x.astype(kind)
+            y = kept.astype(kind)
             if self.raw_input:
-                y, mean = y - jnp.tile(mean, columns), 0.0
+                y, mean = y - jnp.tile(mean, kept_columns), 0.0
             factor = scale * lax.rsqrt(var + self.epsilon)
             shift = bias - mean * factor
-            y = y * jnp.tile(factor, columns) + jnp.tile(shift, columns)
+            y = y * jnp.tile(factor, kept_columns) + jnp.tile(shift, kept_columns)
             return y.astype(self.dtype or x.dtype)
 
         if x.shape[0] % self.replicas:
@@ -92,5 +108,9 @@ class BatchNorm(nn.Module):
                 ).astype(running.value.dtype)
         factor = scale * lax.rsqrt(var + self.epsilon)
         shift = bias - mean * factor
+        if pool is not None:
+            parts = kept.astype(kind).reshape(self.replicas, -1, kept_columns, features)
+            if self.raw_input:
+                parts = parts - centre[:, None, None]
         y = parts * factor[:, None, None] + shift[:, None, None]
-        return y.reshape(x.shape).astype(self.dtype or x.dtype)
+        return y.reshape(kept.shape).astype(self.dtype or x.dtype)

@@ -8,6 +8,10 @@ and results do not depend on the form. Forms:
   matrix products, and the gradient of the kernel is taken by matrix products: XLA's own costs
   several forward passes there, and hundreds where its window is wider than the input (a kernel of
   even width with symmetric padding, as in AttnSleep and DeepSleepNet).
+* `planar`: for GPUs. cuDNN's two-dimensional convolutions work on channels that lie last, its
+  three-dimensional ones are handed transposed copies: kernels of 1xHxW and Tx1x1 become
+  two-dimensional. The gradient of a strided one-dimensional kernel, elsewhere a window as wide as
+  the clip, is taken by matrix products. All else is `direct`.
 * `auto`: by the backend, when the step is traced.
 """
 
@@ -21,9 +25,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sacd_jax.models.conv_forms import Padding, direct, matmul
+from sacd_jax.models.conv_forms import Padding, direct, matmul, planar
 
-Form = Literal["auto", "direct", "matmul"]
+Form = Literal["auto", "direct", "matmul", "planar"]
 
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He initialisation by fan-out, untruncated: torchvision's and kenshohara's video networks."""
@@ -60,13 +64,15 @@ def tracing_for(name: str) -> Iterator[None]:
         _backend.reset(token)
 
 
-def resolve(form: Form) -> Literal["direct", "matmul"]:
+_FORMS = {"direct": direct, "matmul": matmul, "planar": planar}
+_FORM_OF = {"cpu": "matmul", "gpu": "planar"}
+
+
+def resolve(form: Form) -> Form:
     """The form that `auto` stands for on the backend; other names stay."""
-    if form not in ("auto", "direct", "matmul"):
-        raise ValueError(f"form is {form!r}, expected auto, direct or matmul")
-    if form == "auto":
-        return "matmul" if backend() == "cpu" else "direct"
-    return form
+    if form != "auto" and form not in _FORMS:
+        raise ValueError(f"form is {form!r}, expected auto, {', '.join(_FORMS)}")
+    return _FORM_OF.get(backend(), "direct") if form == "auto" else form
 
 
 def convolve(
@@ -86,9 +92,7 @@ def convolve(
         form: see the module.
     """
     strides, padding = tuple(strides), tuple((int(a), int(b)) for a, b in padding)
-    if resolve(form) == "direct":
-        return direct(x, kernel, strides, padding)
-    return matmul(x, kernel, strides, padding)
+    return _FORMS[resolve(form)](x, kernel, strides, padding)
 
 
 def _layer(

@@ -1,4 +1,4 @@
-"""How a convolution is computed: XLA's own, or products of matrices for XLA's CPU backend.
+"""How a convolution is computed: XLA's own, of fewer axes for GPUs, or by products for CPUs.
 
 Kernels are `[*taps, in, out]`, inputs channels last, padding explicit: `conv.convolve` is the door.
 Which product stands where was chosen by measurement: docs/video-networks.md.
@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 Padding = tuple[tuple[int, int], ...]
 
 _LAYOUT = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+# Taps, strides and padding in height and width of a kernel along time.
+_ONE_POSITION = ((1, 1), (1, 1), ((0, 0), (0, 0)))
 # Up to this many input channels all taps share one matrix product; above it the copies cost more
 # than the larger product gains.
 _FEW_CHANNELS = 32
@@ -36,6 +38,33 @@ def direct(
     """XLA's own convolution of one to three axes."""
     layout = _LAYOUT[len(strides)]
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+
+
+def planar(
+    x: Float[Array, "batch *positions channels"],
+    kernel: Float[Array, "*taps channels features"],
+    strides: tuple[int, ...],
+    padding: Padding,
+) -> Float[Array, "batch *out_positions features"]:
+    """The same by convolutions of two axes where a 3-D kernel has one tap in time or in space."""
+    taps = kernel.shape[:-2]
+    if len(taps) == 1 and strides[0] > 1:
+        return matmul(x, kernel, strides, padding)
+    if len(taps) == 3 and taps[0] == 1 and padding[0] == (0, 0):
+        x = x[:, :: strides[0]]
+        y = direct(x.reshape(-1, *x.shape[2:]), kernel[0], strides[1:], padding[1:])
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+    if len(taps) == 3 and (taps[1:], strides[1:], padding[1:]) == _ONE_POSITION:
+        return _along_time(x, kernel, strides[0], padding[0])
+    return direct(x, kernel, strides, padding)
+
+
+def _along_time(x: Array, kernel: Array, stride: int, padding: tuple[int, int]) -> Array:
+    """A Tx1x1 convolution as one of two axes, all positions of a frame in one."""
+    batch, time, height, width, channels = x.shape
+    flat = x.reshape(batch, time, height * width, channels)
+    y = direct(flat, kernel[:, :, 0], (stride, 1), (padding, (0, 0)))
+    return y.reshape(batch, -1, height, width, kernel.shape[-1])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -103,12 +132,9 @@ def _taps_in_time(
 ) -> Array:
     """A 3-D convolution of several temporal taps; `more_kernel`: there is more of it than image."""
     *taps, channels, features = kernel.shape
-    spatial = taps[1:] != [1, 1] or strides[1:] != (1, 1) or padding[1:] != ((0, 0), (0, 0))
+    spatial = (tuple(taps[1:]), strides[1:], padding[1:]) != _ONE_POSITION
     if not spatial and not more_kernel:
-        batch, time, height, width, _ = x.shape
-        flat = x.reshape(batch, time, height * width, channels)
-        y = direct(flat, kernel[:, :, 0], (strides[0], 1), (padding[0], (0, 0)))
-        return y.reshape(batch, -1, height, width, features)
+        return _along_time(x, kernel, strides[0], padding[0])
     if taps[0] * channels <= _FEW_CHANNELS:
         frames = _slices(_pad(x, padding[:1]), (taps[0],), strides[:1])
         kernel = jnp.moveaxis(kernel, 0, 2).reshape(*taps[1:], -1, features)

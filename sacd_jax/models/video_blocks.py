@@ -167,9 +167,14 @@ def max_pool(
 ) -> tuple[Float[Array, "batch out_time out_height out_width out_channels"], int]:
     """Max pool of 3x3x3, stride 2, one position of padding that never wins.
 
+    Where several positions hold the maximum the first of them, in time, height and width, gets the
+    gradient.
+
     Args:
         x: activation of `columns` (1 or 2) columns a block.
-        window: by `reduce_window`; else by slices, whose gradient is cheap on a CPU.
+        window: by `reduce_window`, whose gradient is one operation of TPUs; else axis by axis from
+            slices: on a CPU and a GPU that gradient is a scatter, slow there and, on a GPU, in no
+            fixed order.
 
     Returns:
         The pooled activation and its columns a block.
@@ -179,7 +184,7 @@ def max_pool(
         # Column 2j-1 is the second half of the block before.
         first, second = jnp.split(x, 2, axis=-1)
         before = jnp.pad(second, ((0, 0),) * 3 + ((1, 0), (0, 0)), constant_values=low)
-        x = jnp.maximum(jnp.maximum(first, second), before[:, :, :, :-1])
+        x = _larger(_larger(before[:, :, :, :-1], first), second)
     axes = (1, 2) if columns == 2 else (1, 2, 3)
     if window:
         size = [3 if axis in axes else 1 for axis in range(5)]
@@ -187,7 +192,7 @@ def max_pool(
         padding = [(1, 1) if axis in axes else (0, 0) for axis in range(5)]
         x = lax.reduce_window(x, low, lax.max, size, strides, padding)
     else:
-        for axis in axes:
+        for axis in reversed(axes):  # the last one first: ties go to the earliest frame then
             room = [(0, 0)] * 5
             room[axis] = (1, x.shape[axis] % 2)
             padded = jnp.pad(x, room, constant_values=low)
@@ -195,10 +200,15 @@ def max_pool(
                 lax.slice_in_dim(padded, i, i + 2 * (-(-x.shape[axis] // 2)) - 1, 2, axis)
                 for i in range(3)
             ]
-            x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+            x = _larger(_larger(parts[0], parts[1]), parts[2])
     if columns == 2 and x.shape[3] % 2 == 0:
         return fold(x, 2), 2
     return x, 1
+
+
+def _larger(first: Array, second: Array) -> Array:
+    """The maximum; the whole gradient goes to the first of equals, not half to each."""
+    return jnp.where((first >= second) | jnp.isnan(first), first, second)
 
 
 def symmetric_padding(kernel_size: tuple[int, int, int]) -> Padding:

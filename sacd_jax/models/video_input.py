@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from input_pipeline.errors import UserError
-from sacd_jax.models.conv import Form, convolve
+from sacd_jax.models.conv import Form, backend, convolve
 from sacd_jax.models.conv_forms import Padding
 from sacd_jax.models.width_fold import fold, folded_convolve
 
@@ -107,11 +107,16 @@ class StemConv(nn.Module):
         mean = _of_channels(self.mean, kernel_channels)
         scaled = kernel / _of_channels(self.std, kernel_channels)[:, None]
         centre = mean.mean()
-        y = self._convolve(x - centre, scaled.sum(-2, keepdims=True), columns)
+        summed = scaled.sum(-2, keepdims=True)
         if len(set(self.mean)) == 1:
-            return y
+            return self._convolve(x - centre, summed, columns)
         # What the other colours' means add differs at the border, where padding is zero.
         offset = (scaled * (centre - mean)[:, None]).sum(-2, keepdims=True)
+        if backend() == "tpu":
+            # As a second channel of ones: the offset's gradient would else read all of y's again.
+            both = jnp.concatenate([x - centre, jnp.ones_like(x)], -1)
+            return self._convolve(both, jnp.concatenate([summed, offset], -2), columns)
+        y = self._convolve(x - centre, summed, columns)
         frames = 1 if self.kernel_size[0] == 1 else x.shape[1]
         ones = jnp.ones((1, frames, *x.shape[2:]), x.dtype)
         border = self._convolve(ones, offset, 1)

@@ -26,7 +26,7 @@ from sacd_jax.models.video_blocks import (
 )
 from sacd_jax.models.video_input import StemConv, VideoInput, arrange
 
-VideoForm = Literal["auto", "direct", "matmul", "folded"]
+VideoForm = Literal["auto", "direct", "matmul", "planar", "folded"]
 
 KINETICS_KENSHOHARA = ((0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737))
 KINETICS_TORCHVISION = ((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989))
@@ -165,10 +165,17 @@ class VideoResNet(Encoder):
             x = temporal(x, columns, columns)
         else:
             x = convolution(features, name="stem")(x, columns)
-        x = nn.relu(style.norm("stem_norm")(x, train, columns))
+        norm = style.norm("stem_norm")
         if not self.pool:
-            return x, columns
-        return max_pool(x, columns, style.form == "direct")
+            return nn.relu(norm(x, train, columns)), columns
+        pooled_columns = columns
+
+        def pool(x: Array) -> tuple[Array, int]:
+            nonlocal pooled_columns
+            x, pooled_columns = max_pool(x, columns, window=backend() == "tpu")
+            return x, pooled_columns
+
+        return nn.relu(norm(x, train, columns, pool)), pooled_columns
 
     def _linear(self, x: Array, features: int, name: str) -> Array:
         if self.head_init == "normal":

@@ -121,3 +121,31 @@ def test_collectives_of_a_layer(run_python) -> None:
     assert raw[0] == 2
     assert raw[1] <= 4 * 4 * 4
     assert own == [(1, 2 * 4 * 4)] * 2
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("options", [{}, {"replicas": 2}, {"raw_input": True}])
+def test_a_max_pool_of_the_result_is_taken_before_the_scale(train: bool, options: dict) -> None:
+    def pool(x: jax.Array) -> tuple[jax.Array, int]:
+        return x.reshape(4, 3, 4, 5).max(2), 1
+
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        norm = BatchNorm(dtype=jnp.float64, **options)
+        x = jnp.asarray(rng.normal(2, 3, (4, 12, 5)))
+        scale, var = jnp.asarray([1.0, -0.5, 2.0, -3.0, 0.1]), jnp.asarray(rng.uniform(1, 2, 5))
+        params = {"scale": scale, "bias": jnp.asarray(rng.normal(size=5))}
+        statistics = {"mean": jnp.asarray(rng.normal(size=5)), "var": var}
+
+        def run(early: bool):
+            def loss(params, x):
+                variables = {"params": params, "batch_stats": statistics}
+                how = {"pool": pool} if early else {}
+                y, changed = norm.apply(variables, x, train, mutable=["batch_stats"], **how)
+                y = y if early else pool(y)[0]
+                return jnp.sum(jnp.sin(jnp.arange(y.size).reshape(y.shape) + y)), (y, changed)
+
+            return jax.value_and_grad(loss, (0, 1), has_aux=True)(params, x)
+
+        for a, b in zip(jax.tree.leaves(run(True)), jax.tree.leaves(run(False)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)

@@ -45,8 +45,9 @@ def test_modules_share_parameters_with_flax(
 
 
 def test_auto_is_the_matmul_form_on_cpu_and_unknown_forms_are_refused() -> None:
-    assert resolve("auto") == ("matmul" if jax.default_backend() == "cpu" else "direct")
-    with pytest.raises(ValueError, match="expected auto, direct or matmul"):
+    of_backend = {"cpu": "matmul", "gpu": "planar"}
+    assert resolve("auto") == of_backend.get(jax.default_backend(), "direct")
+    with pytest.raises(ValueError, match="expected auto, direct, matmul, planar"):
         resolve("im2col")
 
 

@@ -62,8 +62,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_matmul_form_equals_direct_form_in_float64(case: str) -> None:
+# The other cases are `direct` in this form.
+PLANAR = ["attnsleep_k50_s6", "spatial_3d", "temporal_3d", "pointwise_strided", "full_3d"]
+
+
+@pytest.mark.parametrize(
+    ("case", "form"),
+    [*((case, "matmul") for case in CASES), *((case, "planar") for case in PLANAR)],
+)
+def test_forms_equal_direct_form_in_float64(case: str, form: str) -> None:
     shape, taps, features, strides, padding = CASES[case]
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
@@ -75,9 +82,9 @@ def test_matmul_form_equals_direct_form_in_float64(case: str) -> None:
             y, pull = jax.vjp(lambda x, k: convolve(x, k, strides, padding, form), x, kernel)
             return (y, *pull(jnp.sin(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)))
 
-        for direct, matmul in zip(run("direct", x, kernel), run("matmul", x, kernel), strict=True):
-            assert matmul.dtype == jnp.float64
-            np.testing.assert_allclose(matmul, direct, rtol=1e-9, atol=1e-9)
+        for direct, other in zip(run("direct", x, kernel), run(form, x, kernel), strict=True):
+            assert other.dtype == jnp.float64
+            np.testing.assert_allclose(other, direct, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(1, 4096, 64), (4, 32, 32, 64)])
