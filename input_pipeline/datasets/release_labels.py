@@ -71,7 +71,7 @@ def parse_clip_id(text: str) -> tuple[str, int, str] | None:
 
 
 def _of_json(path: Path) -> Labels:
-    what = f"release: {path.name}"
+    what = "release: the label file"  # its name is not shown, as that of no file from outside
     try:
         value = json.loads(read_text(path, what, _MOST_BYTES))
     except (ValueError, RecursionError):

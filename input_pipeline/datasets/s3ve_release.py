@@ -12,8 +12,10 @@ The clips are those of any other night: see `clips.clips`.
 
 import os
 import re
+import tokenize
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +46,22 @@ CHANNELS = {"C3-M2": 1, "C4-M1": 2}
 
 _DEPTH = 4
 _EEG = re.compile(r"EEG_(([A-Za-z0-9]{8})_\d{1,4}_[A-Z0-9]{1,3})\.npy")
+# A flipped byte in a header is bad Python (TokenError), a zip member claims encryption
+# (RuntimeError), an unknown compression or more memory than there is.
+_BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    SyntaxError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _MOST_BYTES = 1 << 32  # of a night's array; 13 channels of 12 hours in float64 take 0.6 GB
 
 
@@ -216,7 +234,7 @@ def _clip_eeg(night: ReleaseNight) -> Float32[np.ndarray, " samples"]:
         where = f"night {night.night_id}: EEG of clip {clip.labelled.clip_index}"
         try:
             value = np.load(clip.eeg, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+        except _BROKEN:
             raise UserError(f"{where}: no NumPy array; expected {size} numbers") from None
         if value.shape not in ((size,), (1, size)) or value.dtype.kind != "f":
             raise UserError(
@@ -229,7 +247,7 @@ def _clip_eeg(night: ReleaseNight) -> Float32[np.ndarray, " samples"]:
 def _night_eeg(night: ReleaseNight) -> Float32[np.ndarray, " samples"]:
     """One channel of the night's file, whose labels must tell the same stages apart."""
     assert isinstance(night.psg, Path) and night.settings is not None
-    where = f"night {night.night_id}: {night.psg.name}"
+    where = f"night {night.night_id}: the file of its EEG"
     size = round(RATE * CLIP_SECONDS)
     try:
         with zipfile.ZipFile(night.psg) as archive:
@@ -238,7 +256,7 @@ def _night_eeg(night: ReleaseNight) -> Float32[np.ndarray, " samples"]:
             raise UserError(f"{where}: {size_bytes} bytes; expected at most {_MOST_BYTES}")
         with np.load(night.psg, allow_pickle=False) as file:
             x, y, rate = file["x"], file["y"].reshape(-1), float(file["fs"])
-    except (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+    except _BROKEN:
         raise UserError(f"{where}: expected the arrays x, y and the number fs") from None
     if rate != RATE or x.ndim != 3 or x.shape[2] != size or x.dtype.kind != "f":
         raise UserError(
@@ -271,16 +289,19 @@ def _same_stages(night: ReleaseNight, y: np.ndarray, where: str) -> None:
 def _in_microvolt(night: ReleaseNight, eeg: np.ndarray) -> tuple[Signal, str]:
     assert night.settings is not None
     units = [night.settings.unit] if night.settings.unit else ["V", "uV"]
-    fitting = [unit for unit in units if size_note(eeg * np.float32(UNITS[unit])) is None]
+    with np.errstate(over="ignore"):  # of a damaged number: a gap
+        scaled = {unit: (eeg * np.float32(UNITS[unit])).astype(np.float32) for unit in units}
+    for samples in scaled.values():
+        samples[~np.isfinite(samples)] = np.nan
+    fitting = [unit for unit in units if size_note(scaled[unit]) is None]
     if not night.settings.unit and len(fitting) != 1:
         raise UserError(
             f"night {night.night_id}: the EEG has the size of an EEG neither in V nor in uV; name "
             "its unit (--eeg-unit of build, dataset.release.unit)"
         )
     unit = night.settings.unit or fitting[0]
-    samples = (eeg * np.float32(UNITS[unit])).astype(np.float32)
     # The date is in the night's name alone, and nothing here depends on it.
-    return Signal(samples, RATE, datetime(2000, 1, 1), (), night.settings.channel), unit
+    return Signal(scaled[unit], RATE, datetime(2000, 1, 1), (), night.settings.channel), unit
 
 
 def _read_frames(

@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import tempfile
 import time
@@ -15,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,17 +32,25 @@ MAX_GROWTH = 1 << 30
 _LONGEST_LINE = 1000
 
 
+def unverified(whole: Any, found: Any) -> str:
+    """Nothing in the file tells damage from truth."""
+    return ""
+
+
 @dataclass(frozen=True)
 class Target:
     """A reader and whole files of every kind that it reads."""
 
     name: str
     make: Callable[[Path], Sequence[Path]]
-    """Writes whole files into a folder; each is damaged in turn."""
-    read: Callable[[Path], Sequence[str]]
-    """Reads one file and returns all that would be said to a user. It may raise UserError."""
+    """Writes whole files into a folder; each is damaged in turn, beside the others."""
+    read: Callable[[Path], tuple[Sequence[str], Any]]
+    """Reads one file. Returns all that would be said to a user, and what was read. It may raise
+    UserError."""
     share: int = 1
     """Of the inputs, relative to other targets."""
+    wrong: Callable[[Any, Any], str] = unverified
+    """Of what was read of a whole file, and of the same file damaged: what is wrong, or ""."""
 
 
 @dataclass
@@ -108,20 +118,27 @@ def fuzz(
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "whole").mkdir()
-        whole = target.make(folder / "whole")
+        files = folder / "files"
+        files.mkdir()
+        whole = target.make(files)
         contents = [path.read_bytes() for path in whole]
-        for path in whole:
-            target.read(path)  # loads what the reader needs, and must succeed
+        # Loads what the reader needs, and must succeed.
+        values = [target.read(path)[1] for path in whole]
+        shutil.copytree(files, folder / "whole")
         before = _peak_bytes()
         with _stderr_of_libraries(folder / "stderr"), warnings.catch_warnings():
             warnings.simplefilter("error")
             for number in numbers:
                 rng = np.random.default_rng([seed, zlib.crc32(target.name.encode()), number])
                 which = int(rng.integers(len(whole)))
-                path = folder / f"damaged{whole[which].suffix}"
+                path = whole[which]
                 path.write_bytes(damage(rng, contents[which]))
-                _try(target, path, number, outcome, max_seconds)
+                _try(target, path, values[which], number, outcome, max_seconds)
+                if path.is_file():
+                    path.write_bytes(contents[which])
+                else:  # a reader may set damaged files aside
+                    shutil.rmtree(files)
+                    shutil.copytree(folder / "whole", files)
         written = (folder / "stderr").read_text(errors="replace")
         if found := leaks(written):
             outcome.failures.append(f"{target.name}: {found} on the standard error")
@@ -132,14 +149,18 @@ def fuzz(
     return outcome
 
 
-def _try(target: Target, path: Path, number: int, outcome: Outcome, max_seconds: float) -> None:
+def _try(
+    target: Target, path: Path, whole: Any, number: int, outcome: Outcome, max_seconds: float
+) -> None:
     begun = time.process_time()
     outcome.inputs += 1
-    where = f"{target.name} {number}"
+    where = f"{target.name} {number} ({path.name})"
     try:
         with _alarm(max_seconds):
-            said = list(target.read(path))
+            said, found = target.read(path)
         outcome.read += 1
+        if wrong := target.wrong(whole, found):
+            outcome.failures.append(f"{where}: {wrong}")
     except UserError as error:
         said = [str(error)]
         outcome.refused += 1

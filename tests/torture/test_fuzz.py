@@ -12,9 +12,11 @@ from tests.torture.damage import KINDS, MOST_BYTES, damage
 from tests.torture.fuzz import Target, fuzz, fuzz_all
 from tests.torture.planted import WORDS, leaks
 
+_WHOLE = b"whole" * 20
+
 
 def _make(folder):
-    (folder / "a.txt").write_bytes(b"whole" * 20)
+    (folder / "a.txt").write_bytes(_WHOLE)
     return [folder / "a.txt"]
 
 
@@ -22,24 +24,28 @@ def _harm(what):
     """A reader that does it with every damaged file."""
 
     def read(path):
-        if path.parent.name == "whole":
-            return []
+        if path.read_bytes() == _WHOLE:
+            return [], "truth"
         if what == "refuse":
             raise UserError("night n: damaged")
         if what == "tell":
             raise UserError(f"night n: found {WORDS[0][1:8].upper()}")
         if what == "note":
-            return [f"born {WORDS[3]}"]
+            return [f"born {WORDS[3]}"], "truth"
         if what == "wait":
             while True:
                 pass
         if what == "two lines":
-            return ["one\ntwo"]
+            return ["one\ntwo"], "truth"
+        if what == "change":
+            return [], "lie"
+        if what == "set aside":
+            path.rename(path.with_name("aside"))
         if what == "library":
             os.write(2, WORDS[1].encode())
         if what == "stop":
             os._exit(7)
-        return [][1] if what == "crash" else []
+        return ([][1] if what == "crash" else []), "truth"
 
     return read
 
@@ -58,10 +64,13 @@ TARGETS = tuple(Target(what, _make, _harm(what)) for what in ("read", "refuse", 
         ("two lines", "several lines"),
         ("library", "on the standard error"),
         ("crash", "IndexError at test_fuzz.py"),
+        ("change", "changed"),
+        ("set aside", None),
     ],
 )
 def test_what_must_not_happen_is_counted(what, failure):
-    outcome = fuzz(Target(what, _make, _harm(what)), range(2), seed=0, max_seconds=0.2)
+    target = Target(what, _make, _harm(what), wrong=lambda a, b: "changed" * (a != b))
+    outcome = fuzz(target, range(2), seed=0, max_seconds=0.2)
     assert outcome.inputs == 2
     assert bool(outcome.failures) == bool(failure)
     assert all(failure in line for line in outcome.failures)
