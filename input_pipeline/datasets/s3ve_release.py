@@ -289,7 +289,7 @@ def _same_stages(night: ReleaseNight, y: np.ndarray, where: str) -> None:
 def _in_microvolt(night: ReleaseNight, eeg: np.ndarray) -> tuple[Signal, str]:
     assert night.settings is not None
     units = [night.settings.unit] if night.settings.unit else ["V", "uV"]
-    with np.errstate(over="ignore"):  # of a damaged number: a gap
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers: gaps
         scaled = {unit: (eeg * np.float32(UNITS[unit])).astype(np.float32) for unit in units}
     for samples in scaled.values():
         samples[~np.isfinite(samples)] = np.nan

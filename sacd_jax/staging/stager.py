@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.errors import FlaxError
 from jaxtyping import Float32
 
+from input_pipeline.clip_arrays import INPUTS
 from input_pipeline.clips import ClipSettings, read_clip
 from input_pipeline.errors import UserError
 from input_pipeline.progress import Progress
@@ -150,27 +152,34 @@ def load_stager(folder: str | Path) -> Stager:
         UserError: no finished run, or one whose network reads no video or sees a whole night.
     """
     model = model_file.load(Path(folder))
-    encoder = models.create(model.encoder, model.num_classes, **model.options)
+    # A header of an earlier version has no digest, and none of its words is shown.
+    odd = UserError(
+        f"{folder}: the model file does not say how its pictures are made and for which network; "
+        "expected one of a finished run of this version"
+    )
+    try:
+        encoder = models.create(model.encoder, model.num_classes, **model.options)
+    except (UserError, TypeError, ValueError):
+        raise odd from None
     if tuple(encoder.input_keys) != ("video",):
+        reads = [key for key in encoder.input_keys if key in INPUTS]
         raise UserError(
-            f"{folder}: the network {model.encoder} reads {', '.join(encoder.input_keys)}; "
+            f"{folder}: the network {model.encoder} reads {', '.join(reads) or 'something else'}; "
             "expected one that reads video alone"
         )
     if model.num_classes != len(STAGES):
         raise UserError(f"{folder}: {model.num_classes} classes; expected the five sleep stages")
     inputs = model.inputs
-    if not {"clips", "sampling", "augment"} <= set(inputs):
-        raise UserError(
-            f"{folder}: the model file does not say how its pictures are made; expected one of a "
-            "finished run of this version"
+    try:
+        return Stager(
+            model,
+            ClipSettings(**inputs["clips"]),
+            build(Sampling, inputs["sampling"], "sampling"),
+            build(AugmentConfig, inputs["augment"], "augment"),
+            {"network": model.encoder, **inputs["training"], "validation accuracy": model.accuracy},
         )
-    return Stager(
-        model,
-        ClipSettings(**inputs["clips"]),
-        build(Sampling, inputs["sampling"], "sampling"),
-        build(AugmentConfig, inputs["augment"], "augment"),
-        {"network": model.encoder, **inputs["training"], "validation accuracy": model.accuracy},
-    )
+    except (UserError, LookupError, TypeError, ValueError, OverflowError, FlaxError):
+        raise odd from None
 
 
 def _paths(video: str | Path | Sequence[str | Path], name: str) -> list[Path]:

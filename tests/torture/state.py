@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
+from safetensors.numpy import load_file
 
 from input_pipeline.clips import ClipSettings
 from input_pipeline.datasets import data_card
@@ -190,7 +191,7 @@ _VIDEO_MLP = {"input_key": "video", "width": 4, "embedding_dim": 4}
 
 def _make_models(folder: Path) -> Sequence[Path]:
     network = models.create("mlp", 5, **_VIDEO_MLP)
-    batch = {"video": jnp.zeros((1, 4, 4, 4, 1), jnp.uint8)}
+    batch = {"video": jnp.zeros((1, 16, 20, 28, 1), jnp.uint8)}
     drawn = network.init(jax.random.key(0), batch, train=False)
     variables = jax.tree.map(np.asarray, drawn)
     model = model_file.Model("mlp", 5, _VIDEO_MLP, variables, 0.5, _INPUTS)
@@ -203,9 +204,8 @@ def _make_models(folder: Path) -> Sequence[Path]:
 def _read_model(path: Path) -> Reading:
     if path.name == "facts.json":
         text = path.read_bytes().decode("latin-1")
-        content = model_file.serialize(
-            {"params/x": np.zeros(3, np.float32)}, metadata={"sacd_jax": text}
-        )
+        weights = load_file(path.parent / model_file.FILE_NAME)
+        content = model_file.serialize(weights, metadata={"sacd_jax": text})
         (path.parent / "old").mkdir(exist_ok=True)
         (path.parent / "old" / model_file.FILE_NAME).write_bytes(content)
         return [str(load_stager(path.parent / "old").clips)], None
