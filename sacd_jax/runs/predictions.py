@@ -14,8 +14,8 @@ from input_pipeline.files import whole_file
 from input_pipeline.source import ClipSource
 
 # Every member carries a checksum; a flipped flag claims encryption (RuntimeError) or an unknown
-# compression (NotImplementedError), a flipped size more memory than there is. Without its beginning,
-# it may be a single array (TypeError).
+# compression (NotImplementedError), a flipped size more memory than there is. Without its
+# beginning it may be a single array (TypeError).
 _BROKEN = (
     ValueError,
     TypeError,
