@@ -55,7 +55,15 @@ def _parsed(text: str) -> Line | None:
         return None
     step = line.get("step")
     number = isinstance(step, int | float) and not isinstance(step, bool)
-    return line if number and math.isfinite(step) else None
+    return line if number and all(map(_may_stand, line.values())) else None
+
+
+def _may_stand(value: Any) -> bool:
+    """Whether `MetricsLog.write` may have written it: no infinity, no integer of hundreds of
+    digits."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 class MetricsLog:

@@ -13,6 +13,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.night import Night, parse_manifest
 from input_pipeline.readers.edf import read_annotations, read_signal, resample
 from input_pipeline.readers.hypnogram import read_hypnogram
+from input_pipeline.readers.hypnogram.grid import TOLERANCE_S
 from input_pipeline.readers.video import VideoReader
 from tests.input_pipeline.made_edf import Channel, Recording, ramp
 from tests.input_pipeline.recordings import steady, write_video
@@ -135,7 +136,9 @@ def shifted_stages(whole: Any, found: Any) -> str:
     if clock != damaged_clock:
         return ""
     moved = [t for t, stage in sorted(truth.items()) if stage >= 0]
-    for by in {at - t for at in stages for t in moved} - {0.0}:
+    for by in {at - t for at in stages for t in moved}:
+        if abs(by) <= TOLERANCE_S:
+            continue
         there = [stages.get(t + by) == truth[t] != truth.get(t + by) for t in moved]
         for k in range(len(moved) - 2):
             if all(there[k : k + 3]) and len({truth[t] for t in moved[k : k + 3]}) > 1:
