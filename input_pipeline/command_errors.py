@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
+from input_pipeline.disk import DiskFullError, is_full
 from input_pipeline.errors import UserError
 
 AGAIN = 75
@@ -58,10 +59,12 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
         _fail(str(error), 1)
     except KeyboardInterrupt as error:
         _fail(f"interrupted; {resume_hint}", status(error))
+    except DiskFullError as error:
+        _fail(str(error), 1)
     except OSError as error:
         where = f" while writing {os.path.basename(str(error.filename))}" if error.filename else ""
-        if error.errno == errno.ENOSPC:
-            _fail(f"no space left on the disk{where}; free some and {resume_hint}", 1)
+        if (code := is_full(error)) is not None:
+            _fail(f"{os.strerror(code).lower()}{where}; make room and {resume_hint}", 1)
         if error.errno in (errno.EACCES, errno.EROFS):
             _fail(f"permission denied{where or f': {error}'}", 1)
         raise

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from input_pipeline.disk import named_if_full
 from input_pipeline.errors import UserError
 
 TEXT_LIMIT = 64 * 2**20
@@ -28,36 +29,53 @@ def _beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; it takes its name only when the block ends well."""
+def whole_file(path: str | os.PathLike, needed: int | None = None) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; it takes its name only when the block ends well.
+
+    Args:
+        path: of the file.
+        needed: its size in bytes, if it is known.
+
+    Raises:
+        DiskFullError: names the file and the room that it takes.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with named_if_full(path, needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with named_if_full(path, needed, temporary):
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def whole_folder(path: str | os.PathLike) -> Iterator[Path]:
+def whole_folder(path: str | os.PathLike, needed: int | None = None) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; it takes its name only when the block ends well.
+
+    Args:
+        path: of the folder.
+        needed: bytes of what comes into it, if they are known.
 
     Raises:
         FileExistsError: `path` is there already; nothing is ever overwritten.
+        DiskFullError: names the folder and the room that it takes.
     """
     path = Path(path)
     if path.exists():
         raise FileExistsError(f"{path} exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with named_if_full(path, needed):
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    temporary.mkdir()
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with named_if_full(path, needed, temporary):
+            temporary.mkdir()
+            yield temporary
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -4,10 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import Any
+
+from input_pipeline.errors import UserError
 
 SINGLE_THREADED = {
     "OMP_NUM_THREADS": "1",
@@ -46,6 +50,12 @@ def parallel_map(
             try:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
+            except BrokenProcessPool as error:
+                time.sleep(0.5)  # for a signal that was sent to this process, too
+                raise UserError(
+                    "a worker process was killed (often for want of memory: fewer --jobs need "
+                    "less); run the same command again to go on"
+                ) from error
             except BaseException:
                 # Nobody waits for the rest: a night may take minutes.
                 for process in list(pool._processes.values()):

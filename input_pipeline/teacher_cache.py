@@ -21,6 +21,7 @@ from input_pipeline.digests import (
     read_verified_json,
     write_verified_json,
 )
+from input_pipeline.disk import disk_full, is_full
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_folder
 
@@ -79,8 +80,14 @@ def _array_on_disk(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.nd
     """A new array in a file: embeddings of a large split need not fit into memory."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     # The space is taken now: a mapped file that meets a full disk later kills the process.
-    with open(path, "rb+") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    size = path.stat().st_size
+    try:
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if (code := is_full(error)) is None:
+            raise
+        raise disk_full(code, path, size) from None
     return array
 
 

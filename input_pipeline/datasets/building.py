@@ -160,7 +160,8 @@ def _build(
         split = given or make_splits(nights, settings.split)
     for note in split.notes:
         print(f"split: {note}", file=sys.stderr, flush=True)
-    with whole_folder(folder) as temporary:
+    needed = sum(file.stat().st_size for each in decoded for file in each.folder.iterdir())
+    with whole_folder(folder, needed) as temporary:
         tables = write_clips(settings, split, decoded, temporary)
         info = describe(settings, digest, split, tables, identity(settings, given))
         reports = {each.night.night_id: each.report() for each in decoded}

@@ -1,9 +1,7 @@
 """How TFDS shards are written, whatever is in them."""
 
 import contextlib
-import errno
 import io
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike, fspath
@@ -70,22 +68,11 @@ def in_shards[Item](items: Sequence[Item], size: Callable[[Item], int]) -> list[
 
 def write_shards(make_builder: Callable[..., tfds.core.DatasetBuilder], folder: Path) -> None:
     """Runs the builder that `make_builder(data_dir=…)` makes; its files come directly into
-    `folder`.
-
-    Raises:
-        OSError: the disk is full.
-    """
+    `folder`."""
     tfds.disable_progress_bar()
     builder = make_builder(data_dir=folder / "tfds")
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS says that it is downloading
-        try:
-            builder.download_and_prepare()
-        except RuntimeError as error:
-            # All that the record writer keeps of a full disk is the text.
-            for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                if os.strerror(code) in str(error):
-                    raise OSError(code, os.strerror(code)) from error
-            raise
+        builder.download_and_prepare()
     for path in Path(builder.data_dir).iterdir():
         path.rename(folder / path.name)
     shutil.rmtree(folder / "tfds")

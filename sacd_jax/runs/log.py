@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from input_pipeline.files import whole_file
+from input_pipeline.files import named_if_full, whole_file
 from sacd_jax.metrics import Metrics
 from sacd_jax.runs.run_folder import RunFolder
 
@@ -72,11 +72,12 @@ class MetricsLog:
     def __init__(self, workdir: Path, resume_step: int = 0):
         """Opens the log of a run; lines after `resume_step` belong to work that is done again."""
         folder = RunFolder(workdir)
+        self._path = folder.metrics
         stored = read(workdir)
         self.lines = [line for line in stored.lines if line["step"] <= resume_step]
         self._file = None
         if jax.process_index() == 0:
-            from tensorboardX import SummaryWriter  # slow to import
+            from sacd_jax.runs.board import Board  # slow to import
 
             if stored.unreadable:
                 damaged = "1 line" if stored.unreadable == 1 else f"{stored.unreadable} lines"
@@ -84,7 +85,7 @@ class MetricsLog:
             with whole_file(folder.metrics) as temporary:
                 temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
             self._file = open(folder.metrics, "a")  # noqa: SIM115 - open as long as the run
-            self._board = SummaryWriter(str(folder.tensorboard), purge_step=resume_step + 1)
+            self._board = Board(folder.tensorboard, resume_step)
 
     def write(self, split: str, step: int, values: Mapping[str, float | str]) -> None:
         """Logs numbers of a step. Not-a-number becomes null: the file stays plain JSON."""
@@ -94,11 +95,15 @@ class MetricsLog:
             line[name] = value if finite else None
         self.lines.append(line)
         if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-            for name, value in line.items():
-                if name != "step" and isinstance(value, int | float):
-                    self._board.add_scalar(f"{split}/{name}", value, step)
+            numbers = {
+                f"{split}/{name}": value
+                for name, value in line.items()
+                if name != "step" and isinstance(value, int | float)
+            }
+            with named_if_full(self._path):
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+                self._board.write(step, numbers)
 
     def write_figures(
         self, split: str, step: int, measured: Metrics, classes: Sequence[str]
@@ -116,6 +121,7 @@ class MetricsLog:
     def close(self) -> None:
         """Flushes and closes."""
         if self._file is not None:
-            self._file.close()
-            self._board.close()
-            self._file = None
+            file, self._file = self._file, None
+            with named_if_full(self._path):
+                file.close()
+                self._board.close()

@@ -67,7 +67,7 @@ def save(folder: Path, model: Model) -> Path:
     path = folder / FILE_NAME
     # Bytes first: safetensors' own writer hides what the operating system says of a full disk.
     content = serialize(arrays, metadata={_HEADER: json.dumps(facts)})
-    with whole_file(path) as temporary:
+    with whole_file(path, len(content)) as temporary:
         temporary.write_bytes(content)
     return path
 

@@ -1,5 +1,6 @@
 """What a network said of each clip of a split, as one file; nothing in it is pickled."""
 
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -72,8 +73,11 @@ def write(path: Path, outputs: Mapping[str, np.ndarray], source: ClipSource) -> 
         source: the split.
     """
     clips = {name: getattr(source.table, name)[outputs["index"]] for name in _OF_THE_CLIP}
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **outputs, **clips)
+    # Bytes first: an archive that meets a full disk complains once more when it is dropped.
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **outputs, **clips)
+    with whole_file(path, content.tell()) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def read(name: str, path: Path) -> Predictions:

@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from input_pipeline.digests import KEY, json_digest
+from input_pipeline.disk import check_room, disk_full, is_full
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
 from sacd_jax.training.array_digests import digests
@@ -26,7 +27,7 @@ from sacd_jax.training.array_digests import digests
 _DIGESTS = "digests"
 _LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while", "never awaited")
 _OVERHEAD = 4096  # bytes of index and metadata of one array
-_FULL_DISK = ("no space left", "resource_exhausted", "enospc")
+_OWN_FILES = 2**20  # of Orbax
 
 
 def newest_step(folder: Path) -> int:
@@ -52,6 +53,7 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax narrates saves and damage
         _expect_late_complaints()
         self._facts, self._folder = facts, folder
+        self._step, self._needed = 0, 0
         if jax.process_index() == 0 and folder.is_dir():
             self._set_aside_unlisted()
         parallel.wait_for_all("open checkpoints")
@@ -68,9 +70,9 @@ class Checkpoints:
         """Starts writing a checkpoint; raises what went wrong with the previous one."""
         # Asked first: a write that fails half-way buries its reason under the tracebacks of others.
         leaves = jax.tree.leaves(state)
-        needed = sum(leaf.nbytes + _OVERHEAD for leaf in leaves) + 2**20  # Orbax's own files
-        if shutil.disk_usage(self._folder).free < needed:
-            raise OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
+        self._needed = sum(leaf.nbytes + _OVERHEAD for leaf in leaves) + _OWN_FILES
+        self._step = step
+        check_room(self._folder / str(step), self._needed)
         facts = {**self._facts, **_shapes(state), _DIGESTS: digests(state)}
         try:
             self._manager.save(
@@ -81,7 +83,7 @@ class Checkpoints:
                 ),
             )
         except Exception as error:
-            raise _named(error) from None
+            raise self._named(error) from None
 
     def restore(self, like: Any) -> tuple[Any, int] | None:
         """The newest whole state, laid out like `like` (arrays with shardings), and its step.
@@ -168,14 +170,22 @@ class Checkpoints:
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
-            raise _named(error) from None
+            raise self._named(error) from None
 
     def close(self) -> None:
         """Waits for what is being written and frees the writer's threads; raises as `wait` does."""
         try:
             self._manager.close()
         except Exception as error:
-            raise _named(error) from None
+            raise self._named(error) from None
+
+    def _named(self, error: Exception) -> Exception:
+        # Orbax and TensorStore wrap the operating system's word in errors of their own, or lose it.
+        code = is_full(error)
+        if code is None and isinstance(error, OSError) and error.errno is None:
+            code = errno.ENOSPC
+        path = self._folder / str(self._step)
+        return error if code is None else disk_full(code, path, self._needed)
 
 
 @functools.cache
@@ -202,17 +212,6 @@ def _any_process(mine: bool) -> bool:
     if jax.process_count() == 1:
         return mine
     return bool(np.any(multihost_utils.process_allgather(np.array(mine))))
-
-
-def _named(error: Exception) -> Exception:
-    # Orbax and TensorStore wrap the operating system's word in errors of their own.
-    inner: BaseException | None = error
-    while inner is not None:
-        full = isinstance(inner, OSError) and inner.errno in (None, errno.ENOSPC)
-        if full or any(word in str(inner).lower() for word in _FULL_DISK):
-            return OSError(errno.ENOSPC, "no space left on the disk", "checkpoint")
-        inner = inner.__cause__ or inner.__context__
-    return error
 
 
 def _shapes(state: Any) -> dict[str, str]:

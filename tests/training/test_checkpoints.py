@@ -10,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from input_pipeline.disk import DiskFullError
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
 from sacd_jax.training.checkpoints import Checkpoints
@@ -201,7 +202,8 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
         raise ValueError("RESOURCE_EXHAUSTED: Error writing: No space left on device")
 
     monkeypatch.setattr(writer._manager, "save", full)
-    with pytest.raises(OSError, match="no space left") as raised:
+    said = r"c/1: no space left .* needs about 1.\d MB, .* are free"
+    with pytest.raises(DiskFullError, match=said) as raised:
         writer.save(state(), 1)
     assert raised.value.errno == errno.ENOSPC
     writer.close()
@@ -214,7 +216,7 @@ def test_a_full_disk_is_called_so_when_the_writer_ends(tmp_path, monkeypatch):
         raise ValueError("a write failed") from OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(writer._manager, "close", full)
-    with pytest.raises(OSError, match="no space left") as raised:
+    with pytest.raises(DiskFullError, match="no space left") as raised:
         writer.close()
     assert raised.value.errno == errno.ENOSPC
     monkeypatch.undo()
@@ -225,7 +227,7 @@ def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
     writer = Checkpoints(tmp_path / "c", {})
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=50))
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(DiskFullError, match="no space left"):
         writer.save(state(), 1)
     assert writer.latest() is None and list((tmp_path / "c").iterdir()) == []
     writer.close()
