@@ -139,6 +139,7 @@ def stopped(step: int):
     """In place of `stop_request`: asks for the stop at a step; the loop looks once in each."""
 
     class Stop:
+        by = None
         looks = 0
 
         @property
