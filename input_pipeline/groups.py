@@ -30,6 +30,11 @@ def labelled_clips(table: ClipTable) -> Groups:
     return np.flatnonzero(table.stage != UNKNOWN)[:, None]
 
 
+def all_clips(table: ClipTable) -> Groups:
+    """Every clip, alone."""
+    return np.arange(len(table))[:, None]
+
+
 def balanced(table: ClipTable) -> Groups:
     """Every clip of the commonest stage once, those of the others as often, within one clip.
 
@@ -43,39 +48,47 @@ def balanced(table: ClipTable) -> Groups:
     return np.concatenate([rows[:0], *taken])[:, None]
 
 
-def neighbours(table: ClipTable, length: int) -> Groups:
+def neighbours(table: ClipTable, length: int, unlabelled: bool = False) -> Groups:
     """Groups of `length` labelled clips that follow each other in one night without a gap.
 
-    A clip of unknown stage is a gap. Where a piece is no multiple of `length`, its last group
-    begins earlier, so that every clip is in a group (those of the overlap in two); pieces shorter
-    than `length` are left out.
+    A clip of unknown stage is a gap, unless `unlabelled` clips take part. Where a piece is no
+    multiple of `length`, its last group begins earlier, so that every clip is in a group (those of
+    the overlap in two); pieces shorter than `length` are left out.
     """
     groups = []
     for run in table.runs():
-        known = table.stage[run] != UNKNOWN
-        for piece in np.split(run, np.flatnonzero(np.diff(known)) + 1):
-            if table.stage[piece[0]] == UNKNOWN or len(piece) < length:
+        taken = (table.stage[run] != UNKNOWN) | unlabelled
+        for piece in np.split(run, np.flatnonzero(np.diff(taken)) + 1):
+            if not taken[piece[0] - run[0]] or len(piece) < length:
                 continue
             starts = [*range(0, len(piece) - length, length), len(piece) - length]
             groups += [piece[start : start + length] for start in starts]
     return np.asarray(groups, dtype=np.int64).reshape(-1, length)
 
 
-def shuffled_groups(table: ClipTable, batch_mode: str, group_size: int) -> Groups:
-    """What is shuffled in a batch mode that shuffles."""
+def shuffled_groups(
+    table: ClipTable, batch_mode: str, group_size: int, unlabelled: bool = False
+) -> Groups:
+    """What is shuffled in a batch mode that shuffles; `balanced` has no use for `unlabelled`."""
     if batch_mode == "contiguous":
-        return neighbours(table, group_size)
-    return (balanced if batch_mode == "balanced" else labelled_clips)(table)
+        return neighbours(table, group_size, unlabelled)
+    if batch_mode == "balanced":
+        return balanced(table)
+    return (all_clips if unlabelled else labelled_clips)(table)
 
 
 def steps_per_pass(
-    table: ClipTable, batch_size: int, batch_mode: str = "shuffled", group_size: int = 16
+    table: ClipTable,
+    batch_size: int,
+    batch_mode: str = "shuffled",
+    group_size: int = 16,
+    unlabelled: bool = False,
 ) -> float:
     """Training batches in one pass over the split."""
     if batch_mode == "sequences":
         lanes = max(1, batch_size // group_size)
         return SequenceSchedule(table, group_size, lanes, seed=0).sequences / lanes
-    return shuffled_groups(table, batch_mode, group_size).size / batch_size
+    return shuffled_groups(table, batch_mode, group_size, unlabelled).size / batch_size
 
 
 def padded(

@@ -120,6 +120,7 @@ class Loader:
         start_step: int = 0,
         batch_mode: str = "shuffled",
         group_size: int = 16,
+        unlabelled: bool = False,
     ) -> Batches:
         """Endless batches in a new random order every pass, from `start_step` on.
 
@@ -130,6 +131,7 @@ class Loader:
             batch_mode: one of `groups.BATCH_MODES`; in `sequences` the arrays are
                 [sequences, clips, …], see `sequences`.
             group_size: clips of a group (`contiguous`) or of a sequence.
+            unlabelled: clips without a stage come too (-1), in `shuffled` and `contiguous` batches.
 
         Raises:
             UserError: the split has no such clips, or the sizes do not fit each other.
@@ -144,10 +146,11 @@ class Loader:
         if batch_mode == "sequences":
             return self.sequences(length, batch_size // length, seed, start_step=start_step)
         source = self.source
-        groups = shuffled_groups(source.table, batch_mode, group_size)
+        groups = shuffled_groups(source.table, batch_mode, group_size, unlabelled)
         if len(groups) * length < batch_size:
             raise UserError(
-                f"split {source.split} has {len(groups)} groups of {length} labelled clips for "
+                f"split {source.split} has {len(groups)} groups of {length} "
+                f"{'' if unlabelled else 'labelled '}clips for "
                 f"{batch_mode} batches; expected at least one batch of {batch_size} clips"
             )
         share = self._share(batch_size // length)

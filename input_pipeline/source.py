@@ -4,9 +4,11 @@ TFDS reads its own records through a protobuf parser and a copy. Here the same s
 a walk over the wire format of `tf.train.Example` that returns views of the record's bytes.
 """
 
+import copy
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
@@ -26,7 +28,9 @@ from input_pipeline.datasets.frame_files import FrameFiles
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
 from input_pipeline.fingerprints import fingerprint
+from input_pipeline.labels import labelled_rows
 from input_pipeline.splits import SPLITS
+from input_pipeline.stages import UNKNOWN
 
 Clip = dict[str, Any]
 """`video` uint8 [frames, height, width, channels] (or `JpegFrames`), `eeg` float32 [samples] µV,
@@ -111,6 +115,7 @@ class ClipSource(Sequence[Clip]):
     ):
         """Opens the shards; raises RuntimeError or ValueError for what is no such file."""
         self.info, self.split, self.table = info, split, table
+        self._recorded = table.stage
         self._frame_files = frame_files
         self._records = ArrayRecordDataSource([str(path) for path in shards])
         self._shards, self._forms = shards, input_forms(info)
@@ -125,6 +130,22 @@ class ClipSource(Sequence[Clip]):
         """Changes with the data, the settings they were made with and the split; not with the
         place."""
         return fingerprint([self.info.fingerprint, self.split])
+
+    def with_labels_of(self, fraction: float, seed: int) -> Self:
+        """The same clips, without the labels of all but a share of the subjects.
+
+        Args:
+            fraction: share of the subjects, see `labels.labelled_subjects`; 1 hides none.
+            seed: of the choice.
+        """
+        if fraction == 1:
+            return self
+        seen = copy.copy(self)
+        kept = labelled_rows(self.table, fraction, seed)
+        seen.table = dataclasses.replace(
+            self.table, stage=np.where(kept, self.table.stage, np.int32(UNKNOWN))
+        )
+        return seen
 
     @property
     def whole(self) -> bool:
@@ -193,7 +214,7 @@ class ClipSource(Sequence[Clip]):
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError):
             # What the record reader says of a wrong checksum, and the parsing of foreign bytes.
             raise UserError(self._damage(row, "cannot be read")) from None
-        if stage != self.table.stage[row]:
+        if stage != self._recorded[row]:
             raise UserError(self._damage(row, "has another stage than the table"))
         return arrays
 

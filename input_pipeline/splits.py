@@ -115,13 +115,13 @@ class Splits:
         for part in SPLITS:
             if subject_id in getattr(self, part):
                 if part == "train" and self.settings.mode == "paper_val":
-                    place = _place(self.settings.seed, f"{night_id}/{clip_index}")
-                    return "validation" if place < self.settings.validation_fraction else "train"
+                    drawn = place(self.settings.seed, f"{night_id}/{clip_index}")
+                    return "validation" if drawn < self.settings.validation_fraction else "train"
                 return part
         raise UserError(f"subject {subject_id!r} (night {night_id}) is in no part of the split")
 
 
-def _place(seed: int, name: str) -> float:
+def place(seed: int, name: str) -> float:
     """A number in [0, 1) for a name: the same on every machine and NumPy."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
@@ -227,7 +227,7 @@ def _make(nights: Sequence[Night], settings: SplitSettings) -> Splits:
 
 
 def _in_order(subjects: Sequence[str], seed: int) -> list[str]:
-    return sorted(subjects, key=lambda subject: (_place(seed, subject), subject))
+    return sorted(subjects, key=lambda subject: (place(seed, subject), subject))
 
 
 def _by_fractions(

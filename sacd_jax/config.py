@@ -154,6 +154,14 @@ class RunConfig(Settings):
         group_size: clips of a group in `contiguous` batches, of a sequence in `sequences`.
         passes: length of the run in passes over the train split.
         class_weights: of the cross-entropy; a rule of `sacd_jax.tasks.class_weights`.
+        label_fraction: share of the training subjects whose labels are used, the same subjects for
+            every run with this seed (`input_pipeline.labels`).
+        unlabelled: what training clips without a label do: they are left out, or `distill` from the
+            teacher in all terms but the cross-entropy, which counts by the labelled share of the
+            batch.
+        pseudo_label_confidence: least probability of the teacher's likeliest class for it to be an
+            unlabelled clip's class where a method chooses by class (negatives, banks); None: such
+            choices leave the clip out.
         teacher_cache: run the frozen teacher over the split once, and read its outputs from then on
             (`sacd_jax.cache_teacher`).
         teacher_trainable: the teacher trains with the student.
@@ -181,6 +189,9 @@ class RunConfig(Settings):
     group_size: Count = 16
     passes: Positive = 80.0
     class_weights: ClassWeights = "none"
+    label_fraction: Share = 1.0
+    unlabelled: Literal["leave_out", "distill"] = "leave_out"
+    pseudo_label_confidence: Share | None = None
     teacher_cache: bool = False
     teacher_trainable: bool = False
     key_encoder_decay: Share = 0.999
@@ -191,6 +202,11 @@ class RunConfig(Settings):
     eval_batch_size: Count = 64
     precision: Literal["float32", "bfloat16", "auto"] = "auto"
     read_threads: Count = 2
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether clips without a label are trained on."""
+        return self.unlabelled == "distill"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -206,6 +222,15 @@ class RunConfig(Settings):
             raise UserError(f"teacher_trainable is set, but task {self.task!r} has no teacher")
         if self.teacher_cache and self.teacher_trainable:
             raise UserError("teacher_cache is set, but the teacher trains: expected it False")
+        if self.uses_unlabelled and not distill:
+            raise UserError("unlabelled is 'distill', but task 'classify' has no teacher")
+        if self.uses_unlabelled and self.batch_mode == "balanced":
+            raise UserError(
+                "unlabelled is 'distill', but batch_mode 'balanced' repeats clips by their label: "
+                "expected 'shuffled' or 'contiguous'"
+            )
+        if self.pseudo_label_confidence is not None and not self.uses_unlabelled:
+            raise UserError("pseudo_label_confidence is set, expected unlabelled 'distill' with it")
         grouped = self.batch_mode in ("contiguous", "sequences")
         if grouped and self.batch_size % self.group_size:
             raise UserError(

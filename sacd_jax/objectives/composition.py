@@ -109,7 +109,7 @@ class Composition(Objective):
         teacher = project_teacher(params, seen.teacher.embedding)
 
         def contrasts(*pairs: tuple[Array, Array]) -> Contrast:
-            each = [self.contrast(first, second, labels, mask) for first, second in pairs]
+            each = [self.contrast(first, second, labels, labels >= 0) for first, second in pairs]
             return jax.tree.map(lambda *values: sum(values), *each)
 
         def compositions(student: Array) -> tuple[Array, Array, Array]:

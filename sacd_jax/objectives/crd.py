@@ -5,7 +5,7 @@ Reference: HobbitLong/RepDistiller, crd/ and dataset/cifar100.py (the draw).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class Crd(InstanceContrast):
 
     weights: Mapping[str, float] = default_weights(contrast=0.8)
     positives: Positives = "exact"
+
+    by_class: ClassVar[bool] = True
 
     def init(
         self,

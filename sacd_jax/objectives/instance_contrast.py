@@ -7,7 +7,7 @@ first batch fixes. They differ in how negatives are drawn.
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -67,6 +67,9 @@ class InstanceContrast(Objective):
     momentum: float = 0.5
     bank_sharding: BankSharding = "replicated"
 
+    by_class: ClassVar[bool] = False
+    """Whether `draw` goes by the anchors' classes."""
+
     @property
     def row_sharded(self) -> tuple[str, ...]:
         """The banks, if their rows are to be spread."""
@@ -116,7 +119,7 @@ class InstanceContrast(Objective):
 
     def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
         """Loss `contrast`; updates the batch's rows of the banks after scoring."""
-        mask = seen.mask
+        mask = seen.classed if self.by_class else seen.mask
         index = jnp.where(mask, seen.batch["index"], 0)
         stage = jnp.where(mask, seen.batch["stage"], 0)
         vectors = {

@@ -39,9 +39,11 @@ class Seen:
         student: the student's output.
         teacher: the teacher's output; a constant where the teacher is frozen.
         keys: outputs of the momentum encoders; None unless the method has `needs_keys`.
-        batch: `stage` int32 [batch] (-1 unknown), `mask` bool [batch] (False for padding), `index`
-            int32 [batch] (row in the train split).
-        mask: clips that count, see `participating`.
+        batch: `stage` int32 [batch] (-1 unknown; of an unlabelled clip it may be the teacher's
+            guess), `mask` bool [batch] (False for padding), `index` int32 [batch] (row in the train
+            split).
+        mask: clips that count, see `participating`; in runs that train on unlabelled clips, those
+            too, and what goes by class asks `classed`.
         rng: random key of the step.
         step: updates done so far.
     """
@@ -53,6 +55,11 @@ class Seen:
     mask: Bool[Array, " batch"]
     rng: PRNGKeyArray
     step: Int[Array, ""]
+
+    @property
+    def classed(self) -> Bool[Array, " batch"]:
+        """Clips that count and have a class."""
+        return self.mask & (self.batch["stage"] >= 0)
 
 
 @struct.dataclass

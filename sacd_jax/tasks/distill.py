@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
@@ -53,6 +54,9 @@ class Distill(Task):
         objective: the method.
         key_encoder_decay: of the momentum encoders, where the method needs them.
         teacher_trainable: the teacher trains as well.
+        unlabelled: clips without a label take part in the method's terms, and the cross-entropy is
+            scaled by the labelled share of the batch.
+        pseudo_label_confidence: see `RunConfig`.
         lent: the teacher's variables at the start.
     """
 
@@ -60,6 +64,8 @@ class Distill(Task):
     objective: Objective
     key_encoder_decay: float = 0.999
     teacher_trainable: bool = False
+    unlabelled: bool = False
+    pseudo_label_confidence: float | None = None
     lent: Mapping[str, Tree] = field(default_factory=dict)
 
     @classmethod
@@ -119,6 +125,8 @@ class Distill(Task):
             key_encoder_decay=run.key_encoder_decay,
             class_weights=weights,
             teacher_trainable=run.teacher_trainable,
+            unlabelled=run.uses_unlabelled,
+            pseudo_label_confidence=run.pseudo_label_confidence,
             lent=lent,
             setup=setup,
         )
@@ -204,13 +212,12 @@ class Distill(Task):
                 teacher, teacher_state, teachers_own = self._trained_teacher(
                     variables, batch, dropout_rng
                 )
-            mask = participating(batch)
-            seen = Seen(student, teacher, keys, batch, mask, objective_rng, state.step)
+            mask = batch["mask"] if self.unlabelled else participating(batch)
+            classed = self._with_pseudo_labels(batch, teacher)
+            seen = Seen(student, teacher, keys, classed, mask, objective_rng, state.step)
             terms, buffers = self.objective.terms(params["objective"], state.buffers, seen)
             own = own_terms(student, batch) | teachers_own
-            own["cross_entropy"] = cross_entropy(
-                student.logits, batch["stage"], batch["mask"], self.class_weights
-            )
+            own["cross_entropy"] = self._cross_entropy(student, batch)
             weights = {name: weight for name, weight in self.objective.weights.items() if weight}
             weights |= dict.fromkeys(own, 1.0)
             losses = terms.losses | own
@@ -230,6 +237,23 @@ class Distill(Task):
             teacher=teacher_state,
         )
         return state, metrics
+
+    def _cross_entropy(self, output: EncoderOutput, batch: Batch) -> jax.Array:
+        """Over the labelled clips; one of few labels is not to outweigh a batch without."""
+        loss = cross_entropy(output.logits, batch["stage"], batch["mask"], self.class_weights)
+        if not self.unlabelled:
+            return loss
+        return loss * (participating(batch).sum() / jnp.maximum(batch["mask"].sum(), 1))
+
+    def _with_pseudo_labels(self, batch: Batch, teacher: EncoderOutput) -> Batch:
+        """The batch in which unlabelled clips have the class that the teacher is sure of."""
+        if self.pseudo_label_confidence is None:
+            return batch
+        probability = jax.nn.softmax(teacher.logits.astype(jnp.float32))
+        sure = batch["mask"] & (probability.max(axis=-1) >= self.pseudo_label_confidence)
+        likeliest = probability.argmax(axis=-1).astype(batch["stage"].dtype)
+        stage = jnp.where((batch["stage"] < 0) & sure, likeliest, batch["stage"])
+        return {**batch, "stage": stage}
 
     def frozen_teacher(self, state: TrainState, batch: Batch) -> EncoderOutput | None:
         """A frozen teacher's output: stored with the batch, or computed from its input.
@@ -268,9 +292,7 @@ class Distill(Task):
         dropout = jax.random.fold_in(rng, 1)
         output, batch_stats = forward(self.teacher, variables, batch, train=True, dropout=dropout)
         own = own_terms(output, batch)
-        own["cross_entropy"] = cross_entropy(
-            output.logits, batch["stage"], batch["mask"], self.class_weights
-        )
+        own["cross_entropy"] = self._cross_entropy(output, batch)
         kept = {"batch_stats": batch_stats} if batch_stats else {}
         return output, kept, {f"teacher_{name}": term for name, term in own.items()}
 
@@ -291,7 +313,9 @@ def from_stored(arrays: Mapping[str, Any]) -> EncoderOutput:
 def _data_spec(setup: Setup) -> DataSpec:
     """What the method may know of the train split."""
     run, source = setup.run, setup.source
-    steps = steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size)
+    steps = steps_per_pass(
+        source.table, run.batch_size, run.batch_mode, run.group_size, run.uses_unlabelled
+    )
     return DataSpec(
         len(source), source.table.stage, setup.num_classes, run.batch_size, max(1, int(steps))
     )

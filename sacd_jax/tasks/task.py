@@ -107,7 +107,8 @@ class Setup:
 
     def example(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """One training batch of one clip as the networks see it, to learn shapes from."""
-        batches = Loader(self.source, self.run.sampling, keys).train(batch_size=1, seed=0)
+        loader = Loader(self.source, self.run.sampling, keys)
+        batches = loader.train(batch_size=1, seed=0, unlabelled=self.run.uses_unlabelled)
         try:
             return centred(next(batches), self.run.augment)
         finally:

@@ -64,7 +64,10 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
 
     # Data
     source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
-    steps_a_pass = steps_per_pass(source.table, run.batch_size, run.batch_mode, run.group_size)
+    source = source.with_labels_of(run.label_fraction, run.seed)
+    steps_a_pass = steps_per_pass(
+        source.table, run.batch_size, run.batch_mode, run.group_size, run.uses_unlabelled
+    )
     total_steps = max(1, round(run.passes * steps_a_pass))
     evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
     checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
@@ -104,6 +107,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         start_step=first_step,
         batch_mode=run.batch_mode,
         group_size=run.group_size,
+        unlabelled=run.uses_unlabelled,
     )
     progress = Progress(
         f"train {workdir.name}",

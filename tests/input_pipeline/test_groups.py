@@ -1,6 +1,7 @@
 """Orders of reading: every clip once, never across nights or gaps."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from input_pipeline.datasets import ClipTable
-from input_pipeline.groups import SequenceSchedule, balanced, labelled_clips, neighbours
+from input_pipeline.groups import (
+    SequenceSchedule,
+    balanced,
+    labelled_clips,
+    neighbours,
+    shuffled_groups,
+)
 
 
 def table_of(nights: list[list[tuple[int, int]]]) -> ClipTable:
@@ -51,6 +58,14 @@ def test_labelled_clips_are_those_with_a_stage(table):
     groups = labelled_clips(table)
     assert groups.shape[1:] == (1,)
     assert set(groups[:, 0].tolist()) == {row for row in range(len(table)) if table.stage[row] >= 0}
+
+
+@given(tables, st.integers(1, 4))
+def test_with_unlabelled_clips_stages_do_not_matter(table, length):
+    scored = replace(table, stage=np.zeros_like(table.stage))
+    for mode in ("shuffled", "contiguous"):
+        found = shuffled_groups(table, mode, length, unlabelled=True)
+        np.testing.assert_array_equal(found, shuffled_groups(scored, mode, length))
 
 
 @given(tables)

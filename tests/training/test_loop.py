@@ -98,6 +98,22 @@ def test_experiments_e_and_f_from_their_configs(experiment):
         )
 
 
+def test_a_run_without_any_label_and_one_with_some(experiment):
+    """No label at all distils; labels of half the subjects alone make shorter passes."""
+    dataset, runs = experiment
+    sacd = ObjectiveConfig("sacd", {"group_size": 4, "bank_size": 24}, {"graph": 0.0})
+    teacher = replace(VIDEO, pretrained="video")
+    run = RunConfig("distill", EEG, teacher, sacd, **COMMON, label_fraction=0.0)
+    with pytest.raises(UserError, match="has 0 groups of 1 labelled clips"):
+        loop.train(run, runs / "no labels", dataset)
+    loop.train(replace(run, unlabelled="distill"), runs / "distilled", dataset)
+    lines = [line for line in log.read(runs / "distilled").lines if line["split"] == "train"]
+    assert all(line["cross_entropy"] == line["accuracy"] == 0 < line["jsd"] for line in lines)
+    loop.train(RunConfig("classify", EEG, **COMMON, label_fraction=0.5), runs / "half", dataset)
+    steps = [log.read(runs / name).lines[-1]["step"] for name in ("half", "eeg", "distilled")]
+    assert steps == sorted(set(steps))
+
+
 @pytest.mark.slow
 def test_deepsleepnet_in_two_stages_and_modified_sen(experiment):
     dataset, runs = experiment
