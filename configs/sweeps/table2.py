@@ -29,7 +29,12 @@ NAMES = {
 METHODS = (*NAMES, *(name for name in objectives.available() if name not in NAMES))
 """The rows of each teacher."""
 
-OTHERS = {"sacd_released": "SACD as released (reconstruction)"}
+OTHERS = {
+    "sacd_released": "SACD as released (reconstruction)",
+    "kd": "KD",
+    "kd_standardised": "KD, standardised logits",
+    "dist": "DIST",
+}
 """Names of methods that the paper does not compare."""
 
 

@@ -21,6 +21,9 @@ _REGISTRY: dict[str, str] = {
     "cmc": "sacd_jax.objectives.cmc:Cmc",
     "ccl": "sacd_jax.objectives.ccl:Ccl",
     "sacd_released": "sacd_jax.objectives.sacd_released:SacdReleased",
+    "kd": "sacd_jax.objectives.kd:Kd",
+    "kd_standardised": "sacd_jax.objectives.kd:KdStandardised",
+    "dist": "sacd_jax.objectives.dist:Dist",
 }
 
 
