@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.night import read_manifest
+from input_pipeline.picture_features import pixel_statistics
 from input_pipeline.progress import Progress
 from input_pipeline.simulation import ceiling
 from input_pipeline.simulation.nights import MANIFEST
@@ -39,45 +40,6 @@ def eeg_features(eeg: Float[np.ndarray, "clips samples"], rate: float) -> np.nda
     bands = np.stack(power, axis=1)
     columns += [bands, bands / bands.sum(axis=1, keepdims=True)]
     return np.log(np.concatenate(columns, axis=1) + 1e-6)
-
-
-def pixel_statistics(video: np.ndarray) -> Float[np.ndarray, " features"]:
-    """How much of the picture changes from frame to frame, how locally, and how regularly.
-
-    Args:
-        video: uint8 [frames, height, width, 1] of one clip.
-    """
-    from scipy.ndimage import uniform_filter
-
-    frames = video[..., 0].astype(np.float32)
-    change = np.diff(frames, axis=0)
-    amount = np.abs(change).mean(axis=(1, 2))
-    local = np.abs(uniform_filter(change, (0, 3, 3))).reshape(len(change), -1)
-    local /= np.median(local, axis=0) + 0.8  # what is usual at this place: noise and breathing
-    peak, area = local.max(axis=1), (local > 4).mean(axis=1)
-    values = [*np.percentile(amount, [10, 50, 75, 90, 100])]
-    values += [*np.percentile(peak, [50, 75, 90, 100]), *np.percentile(area, [50, 75, 90, 100])]
-    values += [(peak > 5).sum(), (peak > 7).sum(), ((peak > 6) & (area < 0.05)).sum()]
-    values += [((peak > 6) & (area >= 0.05)).sum(), (area >= 0.2).sum()]
-    still = np.concatenate([[True], area < 0.05])
-    return np.array([*values, *_breathing_statistics(frames[still])], np.float64)
-
-
-def _breathing_statistics(frames: np.ndarray) -> list[float]:
-    """Size and regularity of the two strongest common changes of all pixels."""
-    if len(frames) < 12:
-        return [-1.0] * 13
-    flat = frames.reshape(len(frames), -1)
-    flat = flat - flat.mean(axis=0)
-    size, waves = np.linalg.eigh(flat @ flat.T / flat.shape[1])
-    values = [*np.sqrt(np.maximum(size[-3:], 0))]
-    for wave in waves[:, -2:].T:
-        steps = np.abs(np.diff(wave))
-        spectrum = np.abs(np.fft.rfft(wave - wave.mean())) ** 2
-        spectrum /= spectrum.sum() + 1e-9
-        values += [steps.std() / (steps.mean() + 1e-9), *np.sort(spectrum)[[-1, -3]]]
-        values += [spectrum.argmax() / len(wave), -(spectrum * np.log(spectrum + 1e-9)).sum()]
-    return [float(value) for value in values]
 
 
 def measure(settings: SimulationSettings, out: Path) -> list[dict[str, object]]:
