@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [
     ".ci/run",
     *(str(file.relative_to(ROOT)) for file in sorted(ROOT.glob("launch/**/*.sh"))),
+    "launch/slurm.sbatch",
 ]
 
 
