@@ -1,4 +1,4 @@
-"""Command: writes simulated nights as a hospital would hand them over."""
+"""Writes simulated nights in the files a hospital would deliver."""
 
 import argparse
 from dataclasses import fields
@@ -9,28 +9,28 @@ from input_pipeline.simulation import SimulationSettings
 from input_pipeline.simulation.nights import simulate_nights
 
 _HELP = {
-    "nights": "number of nights, each of another sleeper",
-    "hours": "length of the window cut at random from each night; 0 keeps whole nights",
-    "windows": "windows of each night, each a recording of its own",
-    "height": "pixels of the video",
-    "width": "pixels of the video",
-    "frame_rate": "frames a second",
-    "seed": "another seed, other nights",
-    "eeg_rate": "EEG samples a second",
+    "nights": "number of nights, each of a different sleeper",
+    "hours": "length in hours of the window cut from each night at random; 0 keeps whole nights",
+    "windows": "windows cut from each night; each becomes a recording",
+    "height": "height of the video in pixels",
+    "width": "width of the video in pixels",
+    "frame_rate": "frames per second",
+    "seed": "random seed; another one gives other nights",
+    "eeg_rate": "EEG samples per second",
     "difficulty": "spread of the EEG within a stage",
-    "label_noise": "errors of the scorer, in units of two human scorers",
+    "label_noise": "scoring errors, relative to the disagreement of two human scorers",
     "video_spread": "spread of breathing and movement within a stage",
-    "wake_hours": "hours awake in bed after sleep",
+    "wake_hours": "hours awake in bed after the last sleep",
     "crf": "H.264 quality; above 25 breathing is lost",
     "dropped_frames": "share of frames the camera loses",
 }
 
 _EXAMPLE = """example:
   python -m input_pipeline.simulate --out nights --nights 24 --hours 1
-      24 sleepers, an hour of each, 48x64 pixels at 2 frames a second: about 140 MB
+      24 sleepers, an hour of each, 48x64 pixels at 2 frames per second: about 140 MB
   python -m input_pipeline.simulate --out nights --nights 4 --hours 0 \
       --height 240 --width 320 --fps 25
-      four whole nights as a clinic's camera sees them
+      four whole nights as a clinic's camera records them
 """
 
 
@@ -57,15 +57,15 @@ def main(argv: list[str] | None = None) -> None:
         )
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: all cores)")
     parser.add_argument(
-        "--figure", type=Path, metavar="FILE", help="also draw a night into this file"
+        "--figure", type=Path, metavar="FILE", help="also draw one night into this file"
     )
     parser.add_argument(
-        "--night", metavar="ID", help="night of the figure (default: the one with most stages)"
+        "--night", metavar="ID", help="night to draw (default: that with most of its rarest stage)"
     )
     parser.add_argument(
         "--measure",
         action="store_true",
-        help="also measure with plain classifiers what EEG, pixels and hidden signals tell",
+        help="also measure how well plain classifiers stage from EEG, pixels and hidden signals",
     )
     arguments = vars(parser.parse_args(argv))
     out, jobs, figure, drawn, measured = (

@@ -1,4 +1,4 @@
-"""Turns public weights of a network into a model that `train` takes as `pretrained`.
+"""Converts a network's public weights into a model that a run can start from (`pretrained`).
 
 Reads zip files of `torch.save` and safetensors files, tensor by tensor; nothing is unpickled.
 """
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         "--num-classes",
         type=int,
         metavar="N",
-        help="classes of the network (default: the file's); a classifier of others is left out",
+        help="number of classes (default: the file's); a classifier of another size is left out",
     )
     arguments = parser.parse_args(argv)
     if arguments.num_classes is not None and arguments.num_classes < 1:

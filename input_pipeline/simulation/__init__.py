@@ -1,4 +1,4 @@
-"""Simulated nights: real EDF+ and MP4 files of sleepers that never were. See docs/simulator.md."""
+"""Simulated nights: real EDF+ and MP4 files of invented sleepers. See docs/simulator.md."""
 
 from input_pipeline.simulation.settings import SimulationSettings
 

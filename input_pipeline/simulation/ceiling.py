@@ -1,8 +1,8 @@
 """How well sleep could be staged from what the video shows: classifiers on the hidden truth.
 
 The ceiling is measured, not assumed: a plain classifier is trained on the true breathing and
-movements of the training clips, once on these signals in full and once on what is left of them at
-the moments of the frames that a network sees. It belongs beside every result on simulated nights.
+movements of the training clips, once on the complete signals and once on their samples at the
+times of the frames that a network sees. It belongs beside every result on simulated nights.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMES = FULL, AT_FRAMES = "hidden signals", "hidden signals at frame times"
 
 
 class ClipRows(Protocol):
-    """Rows of a split's table; other columns do no harm."""
+    """Rows of a split's table; other columns are ignored."""
 
     night_id: np.ndarray
     clip_index: np.ndarray
@@ -39,12 +39,12 @@ def ceiling(
         nights_dir: folder that `simulate_nights` wrote.
         train: clips to learn from; unknown stages are left out.
         test: clips to predict.
-        moments: moments of a clip at which the network sees frames.
-        lags_s: lags of the frames at each moment.
+        moments: number of moments of a clip at which the network sees frames.
+        lags_s: lags of the frames at each moment, seconds.
         seed: of the classifier.
 
     Returns:
-        predicted stage of each test row, from the signals in full and at frame times.
+        predicted stage of each test row, from the complete signals and from those at frame times.
     """
     learn = np.flatnonzero(np.asarray(train.stage) >= 0)
     predictions = {}
@@ -65,14 +65,14 @@ def fit_predict(
     unknown: Float[np.ndarray, "test features"],
     seed: int = 0,
 ) -> Int[np.ndarray, " test"]:
-    """What the ceiling's plain classifier, gradient boosting, says of unknown clips."""
+    """Predictions of the ceiling's plain classifier (gradient boosting) for unknown clips."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         max_iter=150, learning_rate=0.06, min_samples_leaf=15, random_state=seed
     )
-    with threadpool_limits(1):  # its threads wait for each other by spinning: cores may be shared
+    with threadpool_limits(1):  # its threads busy-wait, which is slow where cores are shared
         return model.fit(features, stages).predict(unknown)
 
 
@@ -95,7 +95,7 @@ class HiddenClip:
         self.frame_rate = float(truth["frame_rate"])
         pace = 1 + 1e-6 * float(truth["sync_drift_ppm"])
         first = (self.begin - float(truth["video_begin"])) / pace * self.frame_rate
-        # Frames whose moments lie in the clip, seconds after its start.
+        # Frames that fall into the clip; their times in seconds after its start.
         numbers = np.arange(np.ceil(first), np.ceil(first + CLIP_SECONDS * self.frame_rate))
         self.frame_times = (
             float(truth["video_begin"]) + numbers / self.frame_rate * pace - self.begin
@@ -125,7 +125,7 @@ def clip_features(clip: HiddenClip) -> Float[np.ndarray, " features"]:
 def frame_features(
     clip: HiddenClip, moments: int, lags_s: tuple[float, ...]
 ) -> Float[np.ndarray, " features"]:
-    """The same signals as far as `moments` x `lags_s` frames can show them."""
+    """The same signals, as far as frames at `moments` x `lags_s` can show them."""
     wanted = (np.arange(moments) + 0.5) * CLIP_SECONDS / moments
     wanted = wanted[:, None] + np.array(lags_s) - max(lags_s) / 2
     nearest = np.abs(clip.frame_times[None, None] - wanted[..., None]).argmin(axis=-1)

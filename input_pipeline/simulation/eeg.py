@@ -1,6 +1,6 @@
 """Central EEG of each stage: background of measured band powers, graphoelements, artefacts.
 
-Levels: C3-A1 of the DREAMS excerpts and the AASM manual; all amplitudes in microvolt.
+Levels are those of C3-A1 in the DREAMS excerpts and of the AASM manual; amplitudes in microvolts.
 """
 
 import numpy as np
@@ -31,16 +31,16 @@ _BACKGROUND = (
     (280.0, 55.0, 19.0, 5.0, 3.0),
     (72.0, 23.0, 7.5, 3.6, 4.4),
 )
-"""Power of each band in each stage, graphoelements apart (microvolt squared)."""
+"""Power of each band in each stage, without graphoelements (microvolts squared)."""
 _DIFFICULTY_UNIT = 0.3
-"""At difficulty 0.5 hand-made features then stage about 87 % of clips (docs/simulator.md)."""
+"""At difficulty 0.5, hand-crafted features then stage about 87 % of clips (docs/simulator.md)."""
 _CLIP_SPREAD = 0.9
 
 _SLOW_WAVE_COVER = (0.0, 0.0, 0.06, 0.48, 0.0)
-"""Share of the time with slow waves; from 20 % on a clip is N3."""
+"""Share of time with slow waves; a clip with 20 % or more is N3."""
 _SLOW_WAVE_RMS = 27.0
 _SPINDLES = (0.0, 0.15, 3.2, 0.9, 0.05)
-"""Spindles a minute."""
+"""Spindles per minute."""
 _K_COMPLEXES = (0.0, 0.05, 1.7, 0.5, 0.0)
 _VERTEX_WAVES = (0.0, 2.2, 0.3, 0.0, 0.0)
 _SAWTOOTH_RUNS = (0.0, 0.05, 0.0, 0.0, 1.0)
@@ -48,7 +48,7 @@ _ALPHA_RMS = 8.0
 
 
 def _band_shapes(frequency: Float[np.ndarray, " freqs"]) -> Float[np.ndarray, "bands freqs"]:
-    """1/f within each band, soft at its edges, integral 1; beta trails off towards 45 Hz."""
+    """1/f within each band, with soft edges and integral 1; beta rolls off towards 45 Hz."""
     step = frequency[1] - frequency[0]
     shapes = []
     for low, high in BANDS:
@@ -71,16 +71,16 @@ def simulate_eeg(
     events: list[RespiratoryEvent],
     movements: list[Movement],
 ) -> Float[np.ndarray, "2 samples"]:
-    """Both central channels of a recording in microvolt.
+    """Both central channels of a recording in microvolts.
 
     Args:
         rng: the recording's stream for EEG.
         subject: amplitudes and frequencies.
         stages: true stage of each clip.
-        rate: samples a second.
-        difficulty: how far bands and graphoelements stray from the stage's mean.
+        rate: samples per second.
+        difficulty: how far bands and graphoelements deviate from the stage's mean.
         events: apnoeas; some end in an arousal. Times in seconds of the recording.
-        movements: what disturbs the electrodes.
+        movements: they disturb the electrodes.
     """
     difficulty *= _DIFFICULTY_UNIT
     clips, spread = len(stages), difficulty * _CLIP_SPREAD
@@ -102,7 +102,7 @@ def simulate_eeg(
 def _per_clip(
     rng: np.random.Generator, values: tuple[float, ...], stages: np.ndarray, spread: float
 ) -> Float[np.ndarray, " clips"]:
-    """A stage's mean, times a log-normal factor of mean 1 in each clip."""
+    """The mean of each clip's stage, times a log-normal factor of mean 1."""
     factor = np.exp(spread * rng.normal(size=len(stages)) - spread**2 / 2)
     return np.array(values)[stages] * factor
 
@@ -117,7 +117,7 @@ def _alpha(
 ) -> Float[np.ndarray, " samples"]:
     clips = len(stages)
     samples = clips * int(CLIP_SECONDS) * rate
-    # Eyes closed: alpha in more than half of the clip. Eyes open: little, also when wide awake.
+    # With eyes closed, alpha fills more than half of the clip; with eyes open there is little.
     open_eyes = rng.random(clips) < 0.5 * difficulty
     cover = np.array((0.75, 0.13, 0.02, 0.01, 0.05))[stages]
     cover = np.where((stages == W) & open_eyes, 0.2, cover)
@@ -136,7 +136,7 @@ def _add_arousals(
     stages: np.ndarray,
     events: list[RespiratoryEvent],
 ) -> None:
-    """Switches alpha on for 3 to 15 s after apnoeas and some ten times an hour besides."""
+    """Switches alpha on for 3 to 15 s after apnoeas and about ten times per hour besides."""
     onsets = list(poisson_times(rng, np.where(stages == W, 0, 10 / 60)))
     onsets += [event.end for event in events if event.arousal]
     for onset in onsets:
@@ -150,7 +150,7 @@ def _slow_waves(
 ) -> Float[np.ndarray, " samples"]:
     samples = len(stages) * int(CLIP_SECONDS) * rate
     cover = _per_clip(rng, _SLOW_WAVE_COVER, stages, 0.7 * difficulty)
-    # Slow waves gather in the clips of N2 that lead into N3.
+    # Slow waves become more frequent in the last clips of N2 before N3.
     for ahead in (1, 2):
         cover[:-ahead][(stages[:-ahead] == N2) & (stages[ahead:] == N3)] *= 1.6
     on = gate(rng, held(np.clip(cover, 0, 0.95), samples, rate), rate, seconds=3.0)
@@ -209,7 +209,7 @@ def add_artefacts(
     movements: list[Movement],
     gain: float = 1.0,
 ) -> None:
-    """Sways and muscle noise on every channel while the body moves: what video and EEG share."""
+    """Adds sway and muscle noise to all channels while the body moves: what video and EEG share."""
     samples = channels.shape[1]
     for movement in movements:
         first = max(int(movement.onset * rate), 0)

@@ -1,4 +1,4 @@
-"""A picture of one simulated night: hypnogram, EEG of each stage, frames, breathing and motion."""
+"""A figure of one simulated night: hypnogram, EEG of each stage, frames, breathing and motion."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ _COLOURS = ("#d98c00", "#7fb2d9", "#3f7fb5", "#173f66", "#b5403f")
 
 
 def draw_night(settings: SimulationSettings, night: Night, folder: Path, path: Path) -> None:
-    """Draws a night from its files as the readers give them; lines marked "hidden" are the truth.
+    """Draws a night from its files as the readers return them; lines marked "hidden" are the truth.
 
     Args:
         settings: what the night was simulated with.
         night: the night.
         folder: folder of the nights, with `truth/`.
-        path: picture to write; its ending chooses the format.
+        path: image file to write; its suffix chooses the format.
     """
     from matplotlib.figure import Figure
 
@@ -46,7 +46,7 @@ def draw_night(settings: SimulationSettings, night: Night, folder: Path, path: P
 
 
 def choose_night(nights: list[Night], folder: Path, night_id: str | None) -> Night:
-    """The night of that id, or the one in which the rarest stage takes most time.
+    """The night with that id, or the one whose rarest stage lasts longest.
 
     Raises:
         UserError: no night has that id.
@@ -72,7 +72,7 @@ def _draw_course(panel, records: list[dict], truth: dict, settings: SimulationSe
     axes[0].stairs(depth[truth["stage"]], minutes, color="black", baseline=None, label="truth")
     wrong = np.flatnonzero(scored != truth["stage"])
     axes[0].plot(
-        minutes[wrong] + 0.25, depth[scored[wrong]], "x", color="#b5403f", label="scored otherwise"
+        minutes[wrong] + 0.25, depth[scored[wrong]], "x", color="#b5403f", label="mis-scored"
     )
     order = np.argsort(depth)
     axes[0].set_yticks(range(len(STAGES)), [STAGES[stage] for stage in order])
@@ -105,12 +105,12 @@ def _draw_course(panel, records: list[dict], truth: dict, settings: SimulationSe
     )
     axes[3].plot(when, change, color="black", linewidth=0.5)
     axes[3].set_ylabel("change\n(MP4)")
-    axes[3].set_xlabel("minutes; apnoeas and hypopnoeas are shaded, change is between frames")
+    axes[3].set_xlabel("minutes (apnoeas and hypopnoeas shaded; change is between frames)")
     axes[3].set_xlim(0, minutes[-1])
 
 
 def _examples(records: list[dict], truth: dict) -> list[tuple[int, dict]]:
-    """A clip of each stage there is, from the middle of its longest run."""
+    """A clip of each stage that occurs, with little disturbance in its EEG."""
     found = []
     for stage in range(len(STAGES)):
         right = [record for record in records if truth["stage"][record["clip_index"]] == stage]
@@ -129,7 +129,7 @@ def _draw_eeg(panel, examples: list[tuple[int, dict]], rate: int) -> None:
         axis.set_ylabel(STAGES[stage])
         axis.set_ylim(-110, 110)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_title("EEG C3-A2, microvolt (read back from the EDF+)", fontsize=10, loc="left")
+    axes[0].set_title("EEG C3-A2, microvolts (read back from the EDF+)", fontsize=10, loc="left")
     axes[-1].set_xlabel("seconds")
 
 
@@ -143,5 +143,5 @@ def _draw_frames(panel, examples: list[tuple[int, dict]]) -> None:
         for axis in axes[:, column]:
             axis.set_xticks([])
             axis.set_yticks([])
-    axes[0, 0].set_ylabel("a frame")
+    axes[0, 0].set_ylabel("first frame")
     axes[1, 0].set_ylabel("change in 30 s")

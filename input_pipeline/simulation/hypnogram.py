@@ -1,8 +1,9 @@
-"""Stages of a whole night: a semi-Markov chain whose rates follow the hours and the sleep cycles.
+"""Stages of a whole night: a semi-Markov chain whose rates follow hour and sleep cycle.
 
-Bout lengths are Weibull: a first-order chain would make them geometric, which real nights are not
-(Yang & Hursch 1973; Wang et al. 2013), and rates vary over the night (Kemp & Kamphuisen 1986).
-Figures are from 39 hypnograms of healthy people (Sleep-EDF) and 25 of apnoea patients (UCDDB).
+Bout lengths have Weibull distributions; a first-order chain would make them geometric, which they
+are not in real nights (Yang & Hursch 1973; Wang et al. 2013). Rates vary over the night (Kemp &
+Kamphuisen 1986). Figures are from 39 hypnograms of healthy people (Sleep-EDF) and 25 of
+apnoea patients (UCDDB).
 """
 
 from math import gamma
@@ -19,8 +20,8 @@ _HOUR = 3600 / CLIP_SECONDS
 _SHAPE = (0.53, 0.90, 0.70, 0.53, 0.95)
 """Weibull shape of each stage's bouts, from the ratio of their median to their mean."""
 
-# Mean bout in clips by AHI group, and where a bout ends to (rows from, columns to; measured
-# transition counts without their diagonal). Group 0 is Sleep-EDF, the others UCDDB.
+# Mean bout length in clips by AHI group, and the stage that follows (rows from, columns to;
+# measured transition counts without their diagonal). Group 0 is Sleep-EDF, the others UCDDB.
 _MEAN_BOUT = (
     (7.4, 2.9, 11.1, 7.0, 20.0),
     (7.1, 3.4, 12.5, 13.0, 20.0),
@@ -43,13 +44,13 @@ _APNOEA_JUMPS = (
 )
 
 _N3_BY_HOUR = (1.65, 1.65, 1.35, 1.2, 0.76, 0.85, 0.48, 0.24)
-"""P(N2 to N3) of each hour of sleep relative to its mean."""
+"""P(N2 to N3) in each hour of sleep, relative to its mean."""
 _REM_SHARE_BY_CYCLE = (0.15, 0.28, 0.32, 0.36, 0.38)
-"""Part of each sleep cycle, at its end, in which REM sleep may come."""
+"""Final share of each sleep cycle, where REM sleep is likely."""
 _REM_INSIDE = (14.0, 11.0, 14.0, 13.0)
-"""How much likelier REM is inside that part, by AHI group; outside it hardly comes."""
+"""How much likelier REM is in that share, by AHI group; before it, REM is rare."""
 _N3_GAIN = (1.1, 1.75, 2.0, 1.1)
-"""Makes good, by AHI group, for the N3 that those parts leave out."""
+"""Compensates, by AHI group, for the N3 that those shares displace."""
 
 
 def _bout(rng: np.random.Generator, stage: int, mean: float) -> int:
@@ -65,8 +66,8 @@ def simulate_hypnogram(
 
     Args:
         rng: the night's stream for stages.
-        subject: its AHI group sets fragmentation; its age adds wake and takes deep sleep.
-        wake_hours: wake after the last sleep.
+        subject: the AHI group sets fragmentation; age adds wake and reduces deep sleep.
+        wake_hours: hours of wake after the last sleep.
     """
     decades = (subject.age - 45) / 10
     group = subject.ahi_group
@@ -115,25 +116,25 @@ _CONFUSION = (
     (0.2, 0.5, 0.3, 0, 0),
 )
 _DISAGREEMENT = (0.06, 0.35, 0.10, 0.17, 0.08)
-"""How often a second scorer leaves each stage, so that two scorers agree with kappa about .76."""
+"""Disagreement of a second scorer in each stage; two scorers then agree with a kappa of 0.76."""
 
 
 def score(
     rng: np.random.Generator, stages: Int8[np.ndarray, " clips"], label_noise: float
 ) -> Int8[np.ndarray, " clips"]:
-    """What a human scorer writes down: errors to neighbouring stages, most at transitions.
+    """Stages as a human scorer sees them: confused with similar stages, mostly at transitions.
 
     Args:
         rng: the night's stream for scoring.
         stages: true stages.
-        label_noise: factor of the disagreement of two scorers; 0 copies the truth.
+        label_noise: factor on the disagreement of two scorers; 0 copies the truth.
     """
     near = np.zeros(len(stages), bool)
     change = stages[1:] != stages[:-1]
     near[1:] |= change
     near[:-1] |= change
     rate = label_noise * np.array(_DISAGREEMENT)[stages]
-    # Each stage keeps its mean rate: clips at a transition have twice that of the others.
+    # The mean rate of each stage is kept; clips at a transition have twice that of the others.
     for stage in range(len(STAGES)):
         here = stages == stage
         if here.any():

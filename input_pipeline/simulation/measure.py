@@ -1,7 +1,7 @@
-"""How hard simulated nights are: plain classifiers on files as they are read back.
+"""How hard simulated nights are: plain classifiers on the files as they are read back.
 
-The figures of docs/simulator.md. Nothing here is a neural network, and the simulator is adjusted on
-these figures alone, never on what a distillation method makes of it.
+These are the figures of docs/simulator.md. No neural network is used, and the simulator is tuned on
+these figures alone, never on the results of a distillation method.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ FOLDS = 3
 
 
 def eeg_features(eeg: Float[np.ndarray, "clips samples"], rate: float) -> np.ndarray:
-    """Band powers, their shares, and how envelopes spread over the clip: float [clips, _]."""
+    """Band powers, their shares, and how envelopes vary over the clip: float [clips, _]."""
     from scipy.signal import butter, sosfiltfilt
 
     seconds = int(rate)
@@ -43,14 +43,14 @@ def eeg_features(eeg: Float[np.ndarray, "clips samples"], rate: float) -> np.nda
 
 
 def measure(settings: SimulationSettings, out: Path) -> list[dict[str, object]]:
-    """Cross-validates over subjects what EEG, pixels and the hidden truth tell of the stages.
+    """Cross-validates over subjects how well EEG, pixels and the hidden truth predict the stages.
 
     Args:
         settings: what the nights in `out` were simulated with.
         out: folder that `simulate_nights` wrote.
 
     Returns:
-        one row for each kind of features: name, accuracy, macro F1, kappa, recall of each stage.
+        one row per set of features: name, accuracy, macro F1, kappa, recall of each stage.
     """
     from sklearn.metrics import cohen_kappa_score, f1_score, recall_score
 
@@ -69,7 +69,7 @@ def measure(settings: SimulationSettings, out: Path) -> list[dict[str, object]]:
     rows = {key: np.array(column) for key, column in table.items()}
     stage, fold = rows["stage"], _folds(rows["subject_id"])
     features = {
-        "EEG, hand-made features": eeg_features(np.stack(eeg), settings.eeg_rate),
+        "EEG, hand-crafted features": eeg_features(np.stack(eeg), settings.eeg_rate),
         "pixels, simple statistics": np.stack(pixels),
     }
     predicted = {name: np.empty(len(stage), int) for name in (*features, *ceiling.NAMES)}
@@ -99,7 +99,7 @@ def measure(settings: SimulationSettings, out: Path) -> list[dict[str, object]]:
 
 
 def _folds(subjects: np.ndarray) -> Int[np.ndarray, " clips"]:
-    """Fold of each clip: whole subjects, each AHI group spread over the folds."""
+    """Fold of each clip: subjects stay whole, and every AHI group is spread over the folds."""
     names, number = np.unique(subjects, return_inverse=True)
     if len(names) < FOLDS * len(AHI_GROUPS):
         raise ValueError(f"{len(names)} subjects, expected {FOLDS * len(AHI_GROUPS)} or more")

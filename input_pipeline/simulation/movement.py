@@ -1,4 +1,4 @@
-"""Movements of a night: what moves, when, how far, for how long; posture; twitches of REM sleep."""
+"""Movements of a night: what moves, when, how far and how long; posture; twitches of REM."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,11 +14,11 @@ from input_pipeline.stages import CLIP_SECONDS
 PARTS = ("head", "arm", "trunk", "legs", "face", "hand")
 
 _PER_HOUR = (140.0, 30.0, 12.0, 4.0, 25.0)
-"""Movements an hour of W, N1, N2, N3, REM: N1 and REM above N2, N3 rarest (Montini 2024)."""
+"""Movements per hour of W, N1, N2, N3, REM: N1 and REM above N2, N3 lowest (Montini 2024)."""
 _LARGE_SHARE = (0.45, 0.40, 0.45, 0.40, 0.20)
-"""Share of movements that take the trunk along; those of REM are short and distal."""
+"""Share of movements that involve the trunk; those of REM are short and distal."""
 _POSTURE_SHARE = (0.04, 0.25, 0.30, 0.25, 0.20)
-"""Share of large movements that end in another posture: about 1.6 shifts an hour of sleep."""
+"""Share of large movements that end in another posture: about 1.6 shifts per hour of sleep."""
 _TWITCH_SHARE = (0.01, 0.004, 0.002, 0.001, 0.10)
 """Share of moments at which face or fingers twitch; in REM sleep these come in bursts."""
 _TWITCH_SECONDS = 0.4
@@ -29,7 +29,7 @@ _WEIGHTS = {
     "jerk": ((0.5, 1.0), (0.2, 0.6), (0.4, 0.8), (0.0, 0.3)),
     "leg": ((0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.8, 1.0)),
 }
-"""Range of how much head, arm, trunk and legs take part in each kind."""
+"""Range of the involvement of head, arm, trunk and legs in each kind of movement."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Movement:
     kind: str
     amplitude: float
     weights: tuple[float, float, float, float]
-    """How much head, arm, trunk and legs take part."""
+    """Involvement of head, arm, trunk and legs."""
     direction: float
     frequencies: tuple[float, float, float]
     phases: tuple[float, float, float]
     posture: int = -1
-    """Posture after the movement; -1 leaves it."""
+    """Posture after the movement; -1 keeps the present one."""
 
     @property
     def end(self) -> float:
@@ -54,7 +54,7 @@ class Movement:
 
     @property
     def resettles(self) -> bool:
-        """Whether body and blanket lie otherwise afterwards."""
+        """Whether body and blanket lie differently afterwards."""
         return self.kind == "large"
 
     def at(self, seconds: float) -> "Movement":
@@ -62,7 +62,7 @@ class Movement:
         return replace(self, onset=self.onset - seconds)
 
     def envelope(self, time: Float[np.ndarray, " times"]) -> Float[np.ndarray, " times"]:
-        """Strength 0 to 1 at each moment; quick to rise, zero outside the movement."""
+        """Strength at each moment, 0 to 1: rises quickly, and is zero outside the movement."""
         progress = np.clip((time - self.onset) / self.duration, 0, 1)
         return np.minimum(1, 4 * np.minimum(progress, 1 - progress))
 
@@ -80,7 +80,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Twitches:
-    """Twitches of face and hand, arrays of one entry each."""
+    """Twitches of face and hand; arrays with one entry per twitch."""
 
     onset: Float[np.ndarray, " twitches"]
     part: Int[np.ndarray, " twitches"]
@@ -99,8 +99,8 @@ def simulate_movements(
 ) -> list[Movement]:
     """All movements of a night in order of onset.
 
-    About half of the large ones begin within a clip of a change of stage; the five minutes before
-    deep sleep are quieter; apnoeas end with a jerk; some people have periodic leg movements.
+    About half of the large ones begin within one clip of a stage change; the five minutes before
+    deep sleep are quieter; some apnoeas end with a jerk; some people have periodic leg movements.
     """
     times: list[tuple[float, str, int]] = []
     for clip, rate in enumerate(_rates(rng, subject, stages, spread)):
@@ -125,7 +125,7 @@ def simulate_movements(
 def _rates(
     rng: np.random.Generator, subject: Subject, stages: Int[np.ndarray, " clips"], spread: float
 ) -> Float[np.ndarray, " clips"]:
-    """Movements an hour of each clip."""
+    """Movements per hour in each clip."""
     rate = subject.movement_gain * np.array(_PER_HOUR)[stages]
     change = np.flatnonzero(stages[1:] != stages[:-1]) + 1
     near = np.zeros(len(stages), bool)
@@ -220,7 +220,7 @@ def simulate_twitches(
         if stage != REM:
             onsets += list(begin + CLIP_SECONDS * rng.random(rng.poisson(expected)))
             continue
-        # Activity peaks 5 to 10 min after REM begins; bursts of some seconds, quiet between them.
+        # Activity peaks 5 to 10 min after REM begins, in bursts of a few seconds.
         variance = 0.6 * spread**2 + 1e-6
         density = 0.6 + 0.6 * np.exp(-(((minutes_in_rem - 8) / 5) ** 2))
         expected *= 1.15 * density * rng.gamma(1 / variance, variance)

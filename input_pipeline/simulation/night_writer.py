@@ -1,4 +1,4 @@
-"""Files of one recording as a hospital hands them over: EDF+, MP4, a hypnogram file or none."""
+"""Files of one recording as a hospital delivers them: EDF+, MP4, sometimes a hypnogram."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ _HYPNOGRAM = {"annotations": None, "edf": "hypnogram.edf", "csv": "hypnogram.csv
 
 
 def truth_path(folder: Path, night_id: str) -> Path:
-    """Where the hidden truth of a recording lies below the folder of the nights."""
+    """Path of a recording's hidden truth, given the folder of the nights."""
     return folder / "truth" / f"{night_id}.npz"
 
 
@@ -45,7 +45,7 @@ def describe(recording: Recording, folder: Path) -> Night:
 
 
 def write_recording(settings: SimulationSettings, recording: Recording, folder: Path) -> None:
-    """Simulates and writes a recording; the folder of its files appears last and whole."""
+    """Simulates and writes a recording; the folder of its files appears last, and complete."""
     if is_written(recording, folder):
         return
     hidden = hidden_signals(settings, recording)
@@ -99,7 +99,7 @@ def _edf(
 
 
 def _stage_annotations(stages: np.ndarray, runs: bool = False) -> list[edfio.EdfAnnotation]:
-    """One annotation a clip, or one a run of equal stages."""
+    """One annotation per clip, or one per run of equal stages."""
     first = np.arange(len(stages))
     if runs:
         first = np.concatenate([[0], np.flatnonzero(np.diff(stages)) + 1])

@@ -1,4 +1,4 @@
-"""A study of simulated nights on disk: parallel over nights, resumable, the same each time."""
+"""Writes simulated nights to disk: in parallel over nights, resumable, reproducible."""
 
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,9 @@ def simulate_nights(
 
     Args:
         settings: what to simulate.
-        out: folder; one folder a recording, and `truth/` with what really happened. Readers and
-            builders never look into `truth/`: it is for the ceiling and for tests.
-        jobs: processes; as many as there are cores by default.
+        out: folder; gets a folder per recording, and `truth/` with what really happened. Readers
+            and builders never look into `truth/`: it is for the ceiling and for tests.
+        jobs: number of processes; one per core by default.
 
     Returns:
         the nights of the manifest, in order.
@@ -60,9 +60,9 @@ def _simulate(settings: SimulationSettings, out: Path, night: int) -> None:
 
 
 def _claim(settings: SimulationSettings, out: Path) -> None:
-    """Makes the folder ours, or finds that it was and holds nights of the same settings."""
+    """Marks the folder as one of simulated nights, or checks that its settings are these."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"output {out}: a file; expected a folder")
+        raise UserError(f"output {out} is a file, expected a folder")
     path = out / _SETTINGS
     if not path.exists():
         write_verified_json(path, settings.identity())
@@ -73,6 +73,6 @@ def _claim(settings: SimulationSettings, out: Path) -> None:
     for key, value in settings.identity().items():
         if found.get(key) != value:
             raise UserError(
-                f"{out} holds nights with {key} {found.get(key)!r}, asked for is {value!r}; "
+                f"{out} holds nights with {key} {found.get(key)!r}, expected {value!r}; "
                 "choose another folder"
             )

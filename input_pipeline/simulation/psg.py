@@ -22,7 +22,7 @@ _EMG = (1.8, 1.05, 1.0, 1.0, 0.11)
 
 @dataclass(frozen=True)
 class Channel:
-    """One signal as it goes into the EDF file."""
+    """One signal as it is written to the EDF file."""
 
     label: str
     samples: Float[np.ndarray, " samples"]

@@ -1,4 +1,4 @@
-"""One recording before it has pixels or microvolts: whose, which hours, which clocks."""
+"""The plan of a recording, before its signals: which sleeper, which hours, which clocks."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from input_pipeline.simulation.subject import Subject, make_subject
 from input_pipeline.stages import CLIP_SECONDS
 
 MARGIN = 90.0
-"""Seconds that hidden signals reach beyond the PSG on either side: the camera runs longer."""
+"""Seconds by which hidden signals extend the PSG on either side: the camera runs longer."""
 
 _GOLDEN = 0.6180339887498949
 
@@ -38,42 +38,42 @@ class Clocks:
 
     psg_start: datetime
     video_start: datetime
-    """What the camera's clock says at its first frame."""
+    """Time of the first frame by the camera's clock."""
     sync_offset_s: float
     sync_drift_ppm: float
     video_begin: float
-    """True moment of the first frame, in seconds of the PSG."""
+    """True time of the first frame, in seconds of the PSG."""
     video_seconds: float
     """Length of the video by its own clock."""
 
     def psg_time(self, video_time: Float[np.ndarray, " frames"]) -> Float[np.ndarray, " frames"]:
-        """Moments of the PSG at which the video shows `video_time`."""
+        """Times in the PSG of times in the video, both in seconds."""
         return self.video_begin + video_time * (1 + 1e-6 * self.sync_drift_ppm)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """All that is decided about a recording. Times in seconds of the PSG."""
+    """Everything about a recording but its signals. Times in seconds of the PSG."""
 
     night_id: str
     night: int
     window: int
     subject: Subject
     ahi: float
-    """Respiratory events an hour of sleep over the whole night."""
+    """Respiratory events per hour of sleep over the whole night."""
     stages: Int8[np.ndarray, " clips"]
-    """The truth."""
+    """The true stages."""
     scored: Int8[np.ndarray, " clips"]
-    """What the scorer wrote down."""
+    """The stages as scored."""
     night_stages: Int8[np.ndarray, " night_clips"]
     first_clip: int
-    """Clip of the night with which the recording begins."""
+    """Clip of the night at which the recording begins."""
     events: list[RespiratoryEvent]
     movements: list[Movement]
     twitches: Twitches
     clocks: Clocks
     hypnogram_form: str
-    """Where the stages go: "annotations" (in the PSG), "edf" or "csv" (a file of their own)."""
+    """Where the stages go: "annotations" (in the PSG), "edf" or "csv" (a separate file)."""
 
     @property
     def seconds(self) -> float:
@@ -81,24 +81,24 @@ class Recording:
         return len(self.stages) * CLIP_SECONDS
 
     def stage_at(self, time: Float[np.ndarray, " times"]) -> Int8[np.ndarray, " times"]:
-        """True stage at moments of the PSG, also before its start and after its end."""
+        """True stage at times in the PSG, before its start and after its end included."""
         clip = np.floor(time / CLIP_SECONDS).astype(int) + self.first_clip
         return self.night_stages[np.clip(clip, 0, len(self.night_stages) - 1)]
 
     def posture_at(self, time: Float[np.ndarray, " times"]) -> Int[np.ndarray, " times"]:
-        """Posture at moments of the PSG."""
+        """Posture at times in the PSG."""
         return postures(self.subject, self.movements, time)
 
 
 @dataclass(frozen=True)
 class HiddenSignals:
-    """What the video shows and the belts measure, `RATE` samples a second from -`MARGIN` on."""
+    """What the video shows and the belts measure, at `RATE` Hz from -`MARGIN` seconds on."""
 
     breathing: Breathing
     motion: Float[np.ndarray, " samples"]
-    """How fast body parts move, pixels a second of an image 64 wide."""
+    """Speed of the body parts in pixels per second of an image 64 wide."""
     twitch: Float[np.ndarray, " samples"]
-    """Size of the twitch under way."""
+    """Size of the current twitch."""
     stages: Int8[np.ndarray, " samples"]
 
     @property
@@ -107,7 +107,7 @@ class HiddenSignals:
 
 
 def plan(settings: SimulationSettings, night: int) -> list[Recording]:
-    """Everything about one night that comes before signals: a few milliseconds of work."""
+    """Plans the recordings of one night; takes a few milliseconds, because no signal is made."""
     subject = make_subject(settings.seed, night, settings.difficulty, settings.video_spread)
     spread = settings.video_spread
 
@@ -140,7 +140,7 @@ def plan(settings: SimulationSettings, night: int) -> list[Recording]:
                 movements=[movement.at(begin) for movement in movements],
                 twitches=Twitches(twitches.onset - begin, twitches.part, twitches.displacement),
                 clocks=_clocks(rng(f"clocks {window}"), night, begin, len(stages[clips])),
-                # Hospitals differ: most keep the stages in the PSG, some hand over a file.
+                # Hospitals differ: most keep the stages in the PSG, some deliver a separate file.
                 hypnogram_form=("annotations", "annotations", "edf", "annotations", "csv")[
                     (night + window) % 5
                 ],
@@ -152,8 +152,8 @@ def plan(settings: SimulationSettings, night: int) -> list[Recording]:
 def _windows(settings: SimulationSettings, night: int, clips: int) -> list[int]:
     """First clip of each window.
 
-    Starts spread evenly over the nights of the data set (golden-ratio sequence), so that its hours
-    hold the same stages as whole nights, also when nights are few.
+    Starts are spread evenly over the nights of the data set (golden-ratio sequence), so that the
+    windows have the stage distribution of whole nights even when there are few.
     """
     if not settings.window_clips:
         return [0]
@@ -166,11 +166,11 @@ def _windows(settings: SimulationSettings, night: int, clips: int) -> list[int]:
 
 
 def _clocks(rng: np.random.Generator, night: int, begin: float, clips: int) -> Clocks:
-    """Draws start times and clock errors; every third camera is synchronised, no other is."""
+    """Draws start times and clock errors; one camera in three is synchronised."""
     lights_off = datetime(2024, 1, 1, 22, 0) + timedelta(
         days=night, seconds=int(rng.integers(-2700, 2700))
     )
-    # EDF+ can say fractions of a second; some recorders do.
+    # EDF+ can state fractions of a second, and some recorders do.
     fraction = 0.25 if night % 4 == 2 else 0.0
     psg_start = lights_off + timedelta(seconds=begin + fraction)
     late = night % 6 == 5  # the camera was switched on after the PSG
@@ -217,7 +217,7 @@ def hidden_signals(settings: SimulationSettings, recording: Recording) -> Hidden
 def truth(
     settings: SimulationSettings, recording: Recording, hidden: HiddenSignals
 ) -> dict[str, np.ndarray]:
-    """Arrays of the truth file: what really happened, for the ceiling and the tests alone."""
+    """Arrays of the truth file: what really happened, for the ceiling and the tests only."""
     inside = slice(*np.searchsorted(hidden.time, [0, recording.seconds]))
     movements = [m for m in recording.movements if m.end > 0 and m.onset < recording.seconds]
     events = [e for e in recording.events if e.end > 0 and e.onset < recording.seconds]

@@ -10,14 +10,14 @@ from input_pipeline.simulation.subject import POSTURES, Subject
 from input_pipeline.stages import CLIP_SECONDS
 
 RATE = 20.0
-"""Samples a second of all hidden signals."""
+"""Samples per second of all hidden signals."""
 
 _RATE_FACTOR = (1.02, 0.98, 0.95, 0.92, 1.00)
 """Breathing rate of each stage relative to REM sleep."""
 _DEPTH = (1.0, 0.92, 0.88, 0.88, 0.73)
 """Tidal volume of each stage relative to wake (Douglas 1982: REM 73 %)."""
 _INTERVAL_CV = tuple(1.6 * cv for cv in (0.25, 0.15, 0.09, 0.05, 0.18))
-"""Variation of breath intervals. The factor makes good for what few and small frames lose."""
+"""Variation of breath intervals. The factor compensates for what few, small frames lose."""
 _MEMORY = (0.7, 0.4, 0.0, 0.0, 0.7)
 """Correlation of neighbouring breaths: long-range in W and REM, none in NREM (Kantelhardt 2003)."""
 _SIGHS_PER_HOUR = 8.0
@@ -39,10 +39,10 @@ class RespiratoryEvent:
     kind: int
     """Index into `KINDS`."""
     flow: float
-    """Airflow left, as a share of normal."""
+    """Remaining airflow as a share of normal."""
     arousal: bool
     jerk: bool
-    """Whether a movement of the body ends it."""
+    """Whether a body movement ends it."""
 
     @property
     def end(self) -> float:
@@ -58,10 +58,10 @@ def simulate_events(
     subject: Subject,
     stages: Int[np.ndarray, " clips"],
 ) -> list[RespiratoryEvent]:
-    """Respiratory events of a night, as many as its AHI asks for, in order of onset.
+    """Respiratory events of a night in order of onset, as many as its AHI implies.
 
-    Durations are log-normal with a median of 17 s (UCDDB). Events come in runs, mostly in the
-    stages where the measured nights have them, hardly in deep sleep.
+    Durations are log-normal with a median of 17 s (UCDDB). Events come in clusters, mostly in
+    the stages where measured nights have them, and rarely in deep sleep.
     """
     sleep_hours = float(np.sum(stages > W)) * CLIP_SECONDS / 3600
     count = round(subject.ahi_target * sleep_hours)
@@ -90,19 +90,19 @@ def simulate_events(
 
 @dataclass(frozen=True)
 class Breathing:
-    """Breathing of a recording; 1 is the depth of quiet breathing awake."""
+    """Breathing of a recording; 1 is the depth of quiet breathing while awake."""
 
     chest: Float[np.ndarray, " samples"]
     abdomen: Float[np.ndarray, " samples"]
     flow: Float[np.ndarray, " samples"]
     interval: Float[np.ndarray, " samples"]
-    """Length of the breath under way, seconds."""
+    """Length of the current breath in seconds."""
 
 
 def _wander(
     rng: np.random.Generator, count: int, step: float, memory: float
 ) -> Float[np.ndarray, " count"]:
-    """A slowly changing quantity of variance 1, one value each `step` seconds."""
+    """A slowly changing quantity of variance 1, one value every `step` seconds."""
     from scipy.signal import lfilter
 
     keep = np.exp(-step / memory)
@@ -119,15 +119,15 @@ def simulate_breathing(
     events: list[RespiratoryEvent],
     spread: float,
 ) -> Breathing:
-    """Breathes through a recording.
+    """Simulates the breathing of a recording.
 
     Args:
         rng: the recording's stream for breathing.
         subject: rate and depth.
-        stages: stage at each sample (`RATE` a second).
-        posture: posture at each sample; on the back the abdomen moves more than the chest.
+        stages: stage at each sample (`RATE` per second).
+        posture: posture at each sample; supine, the abdomen moves more than the chest.
         events: events with time counted from the first sample.
-        spread: how far rate, depth and regularity wander within a stage.
+        spread: how far rate, depth and regularity vary within a stage.
     """
     samples = len(stages)
     seconds = int(samples / RATE) + 2
@@ -144,7 +144,7 @@ def simulate_breathing(
         noise = memory * noise + np.sqrt(1 - memory**2) * rng.normal()
         cv = _INTERVAL_CV[stage] * calm_wander[second]
         mean = 60 / (subject.breath_rate * _RATE_FACTOR[stage] * rate_wander[second])
-        # Slow breaths are deep ones.
+        # Slow breaths are deep.
         interval = mean * float(np.clip(np.exp(cv * noise - cv**2 / 2), 0.45, 2.2))
         depth = _DEPTH[stage] * depth_wander[second] * np.exp(0.6 * cv * (noise + rng.normal()))
         if rng.random() < _SIGHS_PER_HOUR * mean / 3600:
@@ -160,7 +160,7 @@ def simulate_breathing(
     phase = np.where(progress < 0.4, progress / 0.8, 0.5 + (progress - 0.4) / 1.2)
     depth = np.interp(time, starts, np.array(depths)) * subject.breath_gain
     flow_gain, effort_gain, paradox = _event_gains(time, events)
-    # Breathing at the border of sleep waxes and wanes.
+    # At sleep onset, breathing waxes and wanes.
     unstable = np.isin(stages, (N1,)) * 0.25 + (stages == REM) * 0.1
     depth = depth * (1 + unstable * np.sin(2 * np.pi * time / 45 + 2 * np.pi * rng.random()))
     shift = np.pi * paradox
@@ -175,14 +175,14 @@ def simulate_breathing(
 def _event_gains(
     time: Float[np.ndarray, " samples"], events: list[RespiratoryEvent]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gains of airflow and effort, and how far chest and abdomen work against each other."""
+    """Gains of airflow and effort, and how far chest and abdomen move against each other."""
     flow, effort, paradox = np.ones_like(time), np.ones_like(time), np.zeros_like(time)
     for event in events:
         near = slice(*np.searchsorted(time, [event.onset - 3, event.end + 15]))
         since = time[near] - event.onset
         inside = np.clip(np.minimum(since + 1.5, event.duration + 0.5 - since) / 2, 0, 1)
         progress = np.clip(since / event.duration, 0, 1)
-        # The breaths after an event are big.
+        # The breaths after an event are deep.
         after = np.where(since > event.duration, np.exp(-(since - event.duration) / 5), 0.0)
         recovery = 1 + (0.8 if event.arousal else 0.3) * after * (1 - inside)
         left = {

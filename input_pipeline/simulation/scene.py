@@ -1,4 +1,4 @@
-"""The picture of a sleeper in bed: pillow, head, body, limbs and blanket as a lit height field."""
+"""The image of a sleeper in bed: pillow, head, body, limbs and blanket as a lit height field."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from input_pipeline.simulation.subject import POSTURES, Subject
 LEVELS = 250.0
 """Grey level of a white sheet under the lamp."""
 BREATH_PIXELS = 1.3
-"""How far quiet breathing moves the chest's outline. True to scale in an image some 320 wide;
-smaller images show breathing larger than life, or it would be lost."""
+"""How far quiet breathing moves the chest's outline. True to scale in an image about 320 wide;
+smaller images exaggerate breathing, which would be lost otherwise."""
 BREATH_LEVELS = 2.0
 """How much quiet breathing changes the shade of the flanks, in grey levels."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the camera hangs and what its sensor adds."""
+    """Position of the camera, and the noise of its sensor."""
 
     angle: float
     zoom: float
@@ -34,7 +34,7 @@ class Camera:
     noise: float
     """Standard deviation of mid-grey pixels in grey levels."""
     tilt: float
-    """How much of a movement towards the ceiling is seen as one up the picture."""
+    """Share of a movement towards the ceiling that appears as one up the image."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,19 @@ class Pose:
     folds: int
     """Seed of the blanket's folds."""
     gain: float
-    """The camera's own exposure."""
+    """Automatic exposure of the camera."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A still picture and how it answers to breathing and movements; all of [height, width]."""
+    """A still image and its response to breathing and movements; all [height, width]."""
 
     image: Float[np.ndarray, "height width"]
     chest: Float[np.ndarray, "height width"]
     """Change of the image for a breath of depth 1."""
     abdomen: Float[np.ndarray, "height width"]
     parts: Float[np.ndarray, "parts height width"]
-    """How much each of `PARTS` takes a pixel along, 0 to 1."""
+    """How far each pixel moves with each of `PARTS`, 0 to 1."""
 
 
 def make_camera(rng: np.random.Generator) -> Camera:
@@ -80,7 +80,7 @@ def make_camera(rng: np.random.Generator) -> Camera:
 
 
 def draw_pose(rng: np.random.Generator, posture: int, folds: int) -> Pose:
-    """Draws how the body settles after a movement."""
+    """Draws the pose in which the body settles after a movement."""
     pair = rng.normal(0, 0.02, size=(3, 2))
     return Pose(
         posture=posture,
@@ -97,7 +97,7 @@ def draw_pose(rng: np.random.Generator, posture: int, folds: int) -> Pose:
 def _texture(
     rng: np.random.Generator, shape: tuple[int, int], grain: float
 ) -> Float[np.ndarray, "height width"]:
-    """Smooth random pattern of variance about 1; `grain` in picture heights."""
+    """Smooth random pattern of variance about 1; `grain` in image heights."""
     cells = max(int(2 / grain), 3)
     coarse = rng.normal(size=(cells, int(cells * 1.5) + 1))
     scale = (shape[0] / coarse.shape[0], shape[1] / coarse.shape[1])
@@ -121,7 +121,7 @@ def _limb(u, v, begin: tuple[float, float], end: tuple[float, float], radius: fl
 
 
 def _soft(u, v, centre: tuple[float, float], radii: tuple[float, float]):
-    """A mask without edges, 1 in the middle."""
+    """A soft-edged mask, 1 in the middle."""
     return np.exp(-((((u - centre[0]) / radii[0]) ** 2 + ((v - centre[1]) / radii[1]) ** 2) ** 1.5))
 
 
@@ -130,7 +130,7 @@ def render(
 ) -> Scene:
     """Draws a sleeper.
 
-    The bed runs along u (head at 0.15, feet at 1.2) and across v (-0.4 to 0.4), in picture heights.
+    The bed runs along u (head at 0.15, feet at 1.2) and across v (-0.4 to 0.4), in image heights.
 
     Args:
         seed: of the night's textures, so that bed and clothes stay the same.
@@ -216,7 +216,7 @@ def render(
     seen = subject.blanket * (0.9 if side else 1.0)
     for centre, radii in ((chest_at, (0.13, 0.19)), (belly_at, (0.14, 0.19))):
         mask = _soft(u, v, centre, radii)
-        # The body's outline goes towards the ceiling (up the picture) and, on its side, forward.
+        # The outline moves towards the ceiling (up the image) and, of a body on its side, forward.
         down = -camera.tilt * (1.0 if not side else 0.5)
         forward = 0.6 * side * (-1 if camera.flip else 1)
         move = BREATH_PIXELS * max(1.0, width / 320) * mask * seen

@@ -1,4 +1,4 @@
-"""What the user of the simulator chooses, and the random streams it draws from."""
+"""Settings of the simulator, and the random streams it draws from."""
 
 import math
 import zlib
@@ -11,7 +11,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.stages import CLIP_SECONDS
 
 VERSION = 1
-"""Raised when the same settings begin to mean other nights."""
+"""Incremented when the same settings come to mean different nights."""
 
 ID_PREFIX = "sim"
 
@@ -24,31 +24,31 @@ class SimulationSettings:
     """
 
     nights: int = 24
-    """Nights; each is of a subject of its own. Neighbours run through the four AHI groups."""
+    """Number of nights, each of its own subject; the four AHI groups take turns."""
     hours: float = 1.0
-    """Length of a window cut at random from its night; 0 records the whole night (about 8 h)."""
+    """Length of a window, cut from its night at random; 0 records the whole night (about 8 h)."""
     windows: int = 1
-    """Windows of each night that do not overlap; each becomes a recording with files of its own."""
+    """Windows per night, without overlap; each becomes a recording with its own files."""
     height: int = 48
     width: int = 64
     frame_rate: float = 2.0
-    """Frames a second of the MP4."""
+    """Frames per second of the MP4."""
     seed: int = 0
     eeg_rate: int = 125
     """Sampling rate of both EEG channels in Hz; the other channels have lower ones."""
     difficulty: float = 0.5
     """Spread of EEG band powers and graphoelements between subjects and clips; 0 is a textbook."""
     label_noise: float = 0.6
-    """How often the scorer disagrees with the truth, in units of two human scorers (kappa .76)."""
+    """How often the scorer is wrong, relative to two human scorers' disagreement (kappa 0.76)."""
     video_spread: float = 0.6
-    """Spread of breathing and movement between subjects and clips; 0 gives the stages away."""
+    """Spread of breathing and movement between subjects and clips; 0 makes stages obvious."""
     wake_hours: float = 0.0
     """Wake added after the night's last sleep; hospitals that record 10 h have 2 to 3 of them."""
     crf: int = 23
-    """Quality of the H.264 video at up to 5 frames a second; above 25 the codec erases breathing.
+    """Quality of the H.264 video at up to 5 frames per second; above 25 it loses breathing.
     Higher frame rates are encoded better, see `encoder_crf`."""
     dropped_frames: float = 0.001
-    """Share of frames the camera loses; their moments are missing from the MP4."""
+    """Share of frames the camera loses; the MP4 has gaps in their place."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -59,7 +59,7 @@ class SimulationSettings:
             ("windows", self.hours * self.windows <= 6, "windows of at most 6 h in all"),
             ("height", self.height >= 32 and self.height % 2 == 0, "an even number from 32"),
             ("width", self.width >= 32 and self.width % 2 == 0, "an even number from 32"),
-            ("frame_rate", 0.5 <= self.frame_rate <= 60, "0.5 to 60 frames a second"),
+            ("frame_rate", 0.5 <= self.frame_rate <= 60, "0.5 to 60 frames per second"),
             ("seed", self.seed >= 0, "0 or more"),
             ("eeg_rate", 100 <= self.eeg_rate <= 1000, "100 to 1000 Hz"),
             ("difficulty", 0 <= self.difficulty <= 2, "0 to 2"),
@@ -81,15 +81,15 @@ class SimulationSettings:
 
     @property
     def encoder_crf(self) -> float:
-        """What the encoder is asked for.
+        """The CRF that the encoder is given.
 
-        At 25 frames a second breathing moves so little from one frame to the next that H.264 takes
-        it for noise at a quality that shows it well at 5 (docs/simulator.md).
+        At 25 frames per second, breathing moves so little between frames that H.264 discards it as
+        noise at a CRF that preserves it well at 5 (docs/simulator.md).
         """
         return max(self.crf - 2.5 * max(math.log2(self.frame_rate / 5), 0), 0)
 
     def identity(self) -> dict[str, Any]:
-        """What two runs must share to write the same nights; `nights` may grow."""
+        """The settings that decide what a night is; all but `nights`, which may grow."""
         values = {"version": VERSION, **asdict(self)}
         del values["nights"]
         return values

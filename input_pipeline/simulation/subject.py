@@ -7,7 +7,7 @@ import numpy as np
 from input_pipeline.simulation.settings import stream
 from input_pipeline.stages import AHI_GROUPS
 
-_AHI_RANGE = ((0.5, 4.4), (6.0, 14.0), (16.0, 29.0), (32.0, 70.0))  # inside the groups' bounds
+_AHI_RANGE = ((0.5, 4.4), (6.0, 14.0), (16.0, 29.0), (32.0, 70.0))  # within the groups' bounds
 
 POSTURES = ("supine", "left", "right", "prone")
 _POSTURE_SHARE = (0.375, 0.27, 0.27, 0.085)
@@ -23,30 +23,30 @@ class Subject:
     sex: str
     ahi_group: int
     ahi_target: float
-    """Apnoea-hypopnoea index that the night aims at, events an hour of sleep."""
+    """Target apnoea-hypopnoea index, events per hour of sleep."""
     posture: int
-    """Resting posture, into `POSTURES`."""
+    """Resting posture, an index into `POSTURES`."""
     breath_rate: float
-    """Breaths a minute in REM sleep."""
+    """Breaths per minute in REM sleep."""
     breath_gain: float
     movement_gain: float
     eeg_gain: float
     band_gain: tuple[float, ...]
     """Factor of each EEG band's power."""
     alpha_gain: float
-    """0.1 for the tenth of people who show hardly any alpha."""
+    """0.1 for the 10 % of people with hardly any alpha."""
     spindle_hz: float
     body_size: float
     blanket: float
     """Share of the breathing movement that shows through the blanket."""
     plm_index: float
-    """Periodic leg movements an hour of NREM sleep; 0 for most people."""
+    """Periodic leg movements per hour of NREM sleep; 0 for most people."""
 
 
 def make_subject(seed: int, night: int, difficulty: float, video_spread: float) -> Subject:
     """Draws the sleeper of one night.
 
-    AHI groups take turns, so that any run of 4 nights has each once. Ages and sexes are those of
+    AHI groups take turns: any 4 consecutive nights have each once. Ages and sexes are those of
     the paper's clinic (7 to 70 years; 82 men, 23 women).
     """
     rng = stream(seed, night, "subject")

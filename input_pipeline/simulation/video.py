@@ -1,4 +1,4 @@
-"""Infrared video of a recording: still pictures that breathe, movements, sensor noise, H.264."""
+"""Infrared video of a recording: still images that breathe, movements, sensor noise, H.264."""
 
 import platform
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _NOISE_POOL = 1 << 20
 
 
 def frame_numbers(settings: SimulationSettings, recording: Recording) -> Int[np.ndarray, " frames"]:
-    """Frames the camera delivers, counted from 0 at `frame_rate`; some are lost."""
+    """Numbers of the frames the camera delivers, from 0 at `frame_rate`; some are lost."""
     count = int(recording.clocks.video_seconds * settings.frame_rate)
     rng = stream(settings.seed, recording.night, f"camera {recording.window}")
     kept = rng.random(count) >= settings.dropped_frames
@@ -31,7 +31,7 @@ def frame_numbers(settings: SimulationSettings, recording: Recording) -> Int[np.
 def frames(
     settings: SimulationSettings, recording: Recording, hidden: HiddenSignals
 ) -> Iterator[tuple[Int[np.ndarray, " chunk"], UInt8[np.ndarray, "chunk height width"]]]:
-    """Pictures of a recording in order: (frame numbers, grey levels) of a few hundred at a time."""
+    """Images of a recording in order: (frame numbers, grey levels), a few hundred at a time."""
     height, width = settings.height, settings.width
     rng = stream(settings.seed, recording.night, f"video {recording.window}")
     camera = make_camera(stream(settings.seed, recording.night, "room"))
@@ -118,7 +118,7 @@ class _Shown:
         self, number: int, time: np.ndarray, chest: np.ndarray, abdomen: np.ndarray
     ) -> Float[np.ndarray, "chunk pixels"]:
         scene = self._scene(number)
-        # No matrix products here: they round otherwise from one memory alignment to the next.
+        # No matrix products here: their rounding depends on memory alignment.
         pictures = np.repeat(scene.image.ravel().astype(np.float32)[None], len(time), axis=0)
         for depth, change in ((chest, scene.chest), (abdomen, scene.abdomen)):
             pictures += depth.astype(np.float32)[:, None] * change.ravel().astype(np.float32)
@@ -150,7 +150,7 @@ def _warp(
     moves: Float[np.ndarray, "chunk parts 2"],
     parts: Float[np.ndarray, "parts height width"],
 ) -> Float[np.ndarray, "chunk pixels"]:
-    """Moves parts of pictures along, with bilinear interpolation."""
+    """Moves parts of images, with bilinear interpolation."""
     count, height, width = len(pictures), parts.shape[1], parts.shape[2]
     flat = parts.reshape(len(parts), -1).astype(np.float32)
     down, right = (np.einsum("np,pi->ni", moves[:, :, axis], flat) for axis in (0, 1))
@@ -168,7 +168,7 @@ def _warp(
 
 
 class _Sensor:
-    """Poisson-Gaussian noise and a fixed pattern, then 8 bits."""
+    """Adds Poisson-Gaussian noise and a fixed pattern, then quantises to 8 bits."""
 
     def __init__(self, rng: np.random.Generator, camera: Camera, height: int, width: int):
         self._rng, self._noise = rng, camera.noise
@@ -192,14 +192,14 @@ class _Sensor:
 def write_mp4(
     path: Path, settings: SimulationSettings, recording: Recording, hidden: HiddenSignals
 ) -> None:
-    """Writes the video of a recording: H.264, yuv420p, presentation times by the camera's clock.
+    """Writes the video of a recording: H.264, yuv420p, timestamps by the camera's clock.
 
     One encoder thread: the file is the same on any number of cores.
     """
     options = {"preset": "veryfast", "crf": f"{settings.encoder_crf:.1f}"}
     if platform.machine() == "x86_64":
-        # On a busy machine x264's AVX-512 code now and then decides otherwise (one file in 40);
-        # the older instructions, which every machine that runs JAX has, write the usual bytes.
+        # On a busy machine x264's AVX-512 code occasionally decides differently (one file in 40);
+        # the older instructions, which every machine that runs JAX has, write the same bytes.
         options["x264-params"] = "asm=SSE4.2"
     rate = Fraction(settings.frame_rate).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4") as container:

@@ -28,7 +28,7 @@ def narrow_noise(
 def held(
     values: Float[np.ndarray, " clips"], samples: int, rate: float
 ) -> Float[np.ndarray, " samples"]:
-    """A value of each clip as a signal that glides over the two seconds about each boundary."""
+    """One value per clip as a signal, with ramps of two seconds across the boundaries."""
     per_second = np.repeat(values, int(CLIP_SECONDS))
     kernel = np.ones(3) / 3
     smooth = np.convolve(np.pad(per_second, 1, mode="edge"), kernel, mode="valid")
@@ -42,7 +42,7 @@ def gate(
     rate: float,
     seconds: float,
 ) -> Float[np.ndarray, " samples"]:
-    """Bursts of about `seconds` that cover a given share of the time: 0 between, 1 inside."""
+    """Bursts of about `seconds` that cover a given share of time: 1 inside, 0 between them."""
     samples = len(share)
     slow_rate = max(4.0, 8 / seconds)
     count = int(samples / rate * slow_rate) + 2
@@ -66,8 +66,8 @@ def clip_noise(
     Args:
         rng: random stream.
         spectra: power of each band in each clip (the signal's unit squared).
-        basis: power density of each band at given frequencies, each of integral 1.
-        rate: samples a second.
+        basis: power density of each band at given frequencies, each with integral 1.
+        rate: samples per second.
         channels: number of channels.
         shared: share of the power that all channels have in common.
     """
@@ -96,7 +96,7 @@ def add_waves(
     onsets: Float[np.ndarray, " events"],
     shape: Callable[[int], Float[np.ndarray, " _"]],
 ) -> None:
-    """Adds `shape(i)`, sampled at `rate`, at the i-th onset (seconds); what sticks out is cut."""
+    """Adds `shape(i)`, sampled at `rate`, at the i-th onset (seconds), cut at the signal's end."""
     for number, onset in enumerate(onsets):
         start = int(onset * rate)
         wave = shape(number)[: max(len(signal) - start, 0)]
@@ -106,7 +106,7 @@ def add_waves(
 def poisson_times(
     rng: np.random.Generator, per_minute: Float[np.ndarray, " clips"]
 ) -> Float[np.ndarray, " events"]:
-    """Onsets (seconds) of events that come at a rate of their own in each clip."""
+    """Onsets (seconds) of events whose rate is given for each clip."""
     count = rng.poisson(np.maximum(per_minute, 0) * CLIP_SECONDS / 60)
     clip = np.repeat(np.arange(len(per_minute)), count)
     return np.sort(CLIP_SECONDS * (clip + rng.random(len(clip))))

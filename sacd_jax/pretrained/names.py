@@ -1,7 +1,7 @@
 """Names of the public PyTorch networks' tensors and where each stands in our trees.
 
 A map goes from state-dict key to the path in `{"params": …, "batch_stats": …}`, in the order in
-which PyTorch registers the tensors; `num_batches_tracked` has no place with us and is left out.
+which PyTorch registers the tensors; `num_batches_tracked` has no counterpart and is left out.
 """
 
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def video_names(architecture: str, encoder: VideoResNet) -> dict[str, Path]:
 
 
 def to_flax(value: np.ndarray) -> np.ndarray:
-    """PyTorch's layout to ours: (out, in, *taps) -> (*taps, in, out); vectors stay."""
+    """PyTorch's layout to ours: (out, in, *taps) -> (*taps, in, out); vectors are unchanged."""
     return np.moveaxis(value, (0, 1), (-1, -2)) if value.ndim > 1 else value
 
 
@@ -70,7 +70,7 @@ def _linear(key: str, *path: str) -> Names:
 
 
 def _blocks(encoder: VideoResNet) -> Iterator[tuple[int, int, str, bool]]:
-    """Stage (from 1), position in it, our name, and whether the shortcut has parameters."""
+    """Stage (from 1), index in it, our name, and whether the shortcut has parameters."""
     for stage, count in enumerate(encoder.blocks, start=1):
         for i in range(count):
             changes = i == 0 and (stage > 1 or encoder.bottleneck)

@@ -1,6 +1,6 @@
 """Names of the public EEG and audio networks' tensors and where each stands in our trees.
 
-As `names`: state-dict key to path, in the order in which PyTorch registers the tensors.
+As in `names`: state-dict key to path, in the order in which PyTorch registers the tensors.
 """
 
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ Names = Iterator[tuple[str, Path]]
 
 
 def attnsleep_names(bottleneck: bool = False) -> dict[str, Path]:
-    """emadeldeen24/AttnSleep, model/model.py, all forms: key -> path.
+    """emadeldeen24/AttnSleep, model/model.py, at any sampling rate: key -> path.
 
     Args:
-        bottleneck: whether a linear layer `fc1` stands before the classifier, as SACD's authors
-            have it at 128 Hz (SPIresearch/IoT-V2E, model/model_xiao.py). The original has none and
+        bottleneck: whether a linear layer `fc1` precedes the classifier, as in the code of SACD's
+            authors at 128 Hz (SPIresearch/IoT-V2E, model/model_xiao.py). The original has none and
             fits `attnsleep` with `bottleneck=None`.
     """
     return {key: path for key, path in _attnsleep(bottleneck) if path}
 
 
 def attnsleep_unused() -> list[str]:
-    """Keys of parameters that the original creates and never uses; they have no place here."""
+    """Keys of parameters that the original creates but never uses; none has a counterpart here."""
     return [key for key, path in _attnsleep(False) if not path]
 
 
@@ -29,7 +29,7 @@ def cnn14_names() -> dict[str, Path]:
     """qiuqiangkong/audioset_tagging_cnn, pytorch/models.py, Cnn14_emb512: key -> path.
 
     The front end's fixed matrices (`spectrogram_extractor.*`, `logmel_extractor.*`) are computed
-    here and have no place.
+    here and have no counterpart.
     """
     return dict(_cnn14())
 
@@ -53,7 +53,7 @@ def _layer_norm(key: str, *path: str) -> Names:
 
 
 def _attnsleep(bottleneck: bool) -> Names:
-    """Key and path; an empty path for what is never used."""
+    """Key and path; the path is empty for parameters that are never used."""
     for branch in ("features1", "features2"):
         for number, position in enumerate((0, 5, 8), start=1):
             key = f"mrcnn.{branch}"

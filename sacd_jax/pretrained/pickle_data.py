@@ -1,9 +1,9 @@
 """The data in a pickle, read opcode by opcode.
 
-Unpickling runs whatever a file asks for. Here the opcodes that make plain data are carried out. A
-function that the file calls is looked up in a table of ours, or the file is refused; where it makes
-an object of a class of its own, an empty mark is left. Nothing is imported, called or instantiated
-on the file's behalf, and everything else is refused.
+Unpickling runs whatever a file asks for. Here, only the opcodes that build plain data are executed.
+A function that the file calls must be in a table of ours, or the file is refused; an object of any
+class becomes an empty placeholder. Nothing is imported, called or instantiated on the file's
+behalf, and everything else is refused.
 """
 
 import pickletools
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_BYTES = 8 << 20
-"""Longest pickle that is read: a network's names, shapes and optimizer settings are far shorter."""
+"""Longest pickle that is read: a network's names, shapes and optimizer settings take far less."""
 
 MAX_OPCODES = 500_000
-"""Most opcodes: a few hundred tensors and their optimizer's take some ten thousand."""
+"""Most opcodes that are read: a few hundred tensors and an optimizer's take about ten thousand."""
 
 _NUMBERS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _STRINGS = ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING")
@@ -27,25 +27,25 @@ _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class RefusedError(Exception):
-    """Why a file is not read; whoever knows the file adds its name."""
+    """Why a file is refused; the caller adds the file's name."""
 
 
 @dataclass(frozen=True)
 class Global:
-    """A class or function that the pickle names as `module.name`; only its name."""
+    """The name of a class or function in the pickle, `module.name`."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Inert:
-    """Stands where an object of some class would; holds nothing of it."""
+    """A placeholder for an object of some class; holds only the class's name."""
 
     name: str
 
 
 Known = Mapping[str, Callable[..., Any] | None]
-"""Names a pickle may call: what to do in place of it, or None to leave an `Inert` there."""
+"""Name that a pickle may call -> what to call instead, or None to leave an `Inert`."""
 
 
 def read_pickle(data: bytes, known: Known, persistent: Callable[[Any], Any]) -> Any:
@@ -54,10 +54,10 @@ def read_pickle(data: bytes, known: Known, persistent: Callable[[Any], Any]) -> 
     Args:
         data: the pickle.
         known: the names it may call.
-        persistent: makes the value of a persistent id (for PyTorch: of a storage).
+        persistent: returns the object of a persistent id (in PyTorch, a storage).
 
     Returns:
-        dicts, lists, tuples, numbers, strings, bytes, None, and what `known` and `persistent` make.
+        dicts, lists, tuples, numbers, strings, bytes, None, and what `known` and `persistent` give.
 
     Raises:
         RefusedError: the pickle is damaged, too large, or asks for more than data.
@@ -67,7 +67,7 @@ def read_pickle(data: bytes, known: Known, persistent: Callable[[Any], Any]) -> 
     machine = _Machine(known, persistent)
     try:
         with warnings.catch_warnings():
-            # Of escapes in strings of protocol 0, which are read before they can be refused.
+            # About escapes in strings of protocol 0, which are parsed before they can be refused.
             warnings.simplefilter("ignore", DeprecationWarning)
             for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
                 if count == MAX_OPCODES:
@@ -92,7 +92,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def step(self, name: str, argument: Any) -> None:
-        """Carries out one opcode."""
+        """Executes one opcode."""
         stack = self.stack
         if name in _VALUES:
             stack.append(argument)
@@ -144,10 +144,10 @@ class _Machine:
             case "BINPERSID":
                 stack.append(self.persistent(stack.pop()))
             case _:
-                raise RefusedError(f"its pickle has the opcode {name}, which plain data never has")
+                raise RefusedError(f"its pickle has the opcode {name}, unknown in plain data")
 
     def _from(self, start: int) -> list[Any]:
-        """Takes everything above a height off the stack."""
+        """Pops everything above a height of the stack."""
         if not 0 <= start <= len(self.stack):
             raise IndexError
         items = self.stack[start:]
@@ -183,7 +183,7 @@ class _Machine:
             raise TypeError
         if function.name not in self.known and not an_object:
             raise RefusedError(
-                f"it asks for {printable(function.name)}, which is never made here: "
+                f"it asks for {printable(function.name)}, which is never built here: "
                 "expected tensors, dicts, lists, numbers and strings "
                 "(save the network's state_dict() alone, or use safetensors)"
             )
@@ -191,7 +191,7 @@ class _Machine:
         self.stack.append(substitute(*arguments) if substitute else Inert(function.name))
 
     def _build(self) -> None:
-        # The state of an ordered dict is what PyTorch notes of versions; an inert object has none.
+        # An ordered dict's state is PyTorch's version metadata; a placeholder needs none.
         self.stack.pop()
         if not isinstance(self.stack[-1], dict | Inert):
             raise TypeError
@@ -204,7 +204,7 @@ def _text(value: Any) -> str:
 
 
 def printable(name: Any) -> str:
-    """A name out of a file, safe and short enough for a line of text."""
+    """A name from a file, made safe and short enough for a line of text."""
     text = name if isinstance(name, str) else repr(name) if isinstance(name, int | float) else "?"
     text = text if text.isprintable() else ascii(text)[1:-1]
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,4 +1,4 @@
-"""A foreign file's state dict: names and shapes first, numbers when asked for."""
+"""The state dict in a foreign file: names and shapes first, values on demand."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from input_pipeline.errors import UserError
 from sacd_jax.pretrained.pickle_data import RefusedError, printable
 from sacd_jax.pretrained.torch_zip import TorchTensor, open_torch
 
-# Under these a training's checkpoint keeps the network's weights.
+# Keys under which training checkpoints keep the network's weights.
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net")
-# Wrappers put these before every name: parallel training, compilation, a training framework.
+# Prefixes of every name from wrappers: parallel training, compilation, a training framework.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _SAFETENSORS_TYPES = {
     "F64": "float64",
@@ -37,7 +37,7 @@ class Entry:
     Attributes:
         shape: in PyTorch's layout.
         dtype: as stored, NumPy's name or `bfloat16`.
-        read: gives the numbers as float32.
+        read: returns the values as float32.
     """
 
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class StateDict:
 
     Attributes:
         entries: tensors by name, without the prefix of a wrapper.
-        beside: names of what else was there (epoch, optimizer, …) and was left alone.
+        beside: names of everything else in the file (epoch, optimizer, …), which is ignored.
     """
 
     entries: dict[str, Entry]
@@ -60,17 +60,17 @@ class StateDict:
 
 @contextmanager
 def open_state_dict(path: str | Path) -> Iterator[StateDict]:
-    """Opens a zip file of `torch.save` or a safetensors file; entries can be read meanwhile.
+    """Opens a zip file of `torch.save` or a safetensors file; entries can be read while it is open.
 
     Nothing is unpickled, and nothing larger than the file is allocated.
 
     Raises:
-        UserError: there is no such file, it is of another or an old kind, damaged, hostile, or
-            holds no weights.
+        UserError: there is no such file, it is of another or an outdated format, damaged, hostile,
+            or holds no weights.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is no file, expected a checkpoint of PyTorch or safetensors")
+        raise UserError(f"{path} is not a file, expected a PyTorch or safetensors checkpoint")
     try:
         if _kind(path) == "zip":
             with open_torch(path) as content:
@@ -79,7 +79,7 @@ def open_state_dict(path: str | Path) -> Iterator[StateDict]:
             with safe_open(path, framework="numpy") as file:
                 yield StateDict(_without_prefix(_from_safetensors(file)), ())
     except (RefusedError, SafetensorError) as error:
-        raise UserError(f"{path} is not read: {error}") from error
+        raise UserError(f"{path} cannot be read: {error}") from error
 
 
 def _kind(path: Path) -> str:
@@ -90,15 +90,15 @@ def _kind(path: Path) -> str:
     if start[8:9] == b"{":
         return "safetensors"
     if start[257:262] == b"ustar":
-        raise RefusedError(f"it is a tar file of PyTorch before 0.2; save it again {_RESAVE}")
+        raise RefusedError(f"it is a tar file from PyTorch before 0.2; save it again {_RESAVE}")
     if start[:1] == b"\x80":
-        raise RefusedError(f"it is an old-style pickle of PyTorch; save it again {_RESAVE}")
+        raise RefusedError(f"it is an old-style PyTorch pickle; save it again {_RESAVE}")
     raise RefusedError("it is neither a zip file of torch.save nor a safetensors file")
 
 
 def _from_safetensors(file: Any) -> dict[str, Entry]:
     def read(name: str) -> np.ndarray:
-        with np.errstate(over="ignore"):  # whoever uses it looks for what is not finite
+        with np.errstate(over="ignore"):  # the caller checks for non-finite values
             return file.get_tensor(name).astype(np.float32)
 
     entries = {}
@@ -111,7 +111,7 @@ def _from_safetensors(file: Any) -> dict[str, Entry]:
 
 def _from_torch(content: Any) -> StateDict:
     beside: list[str] = []
-    for _ in _CONTAINERS:  # no checkpoint nests them deeper, but a hostile dict may hold itself
+    for _ in _CONTAINERS:  # no checkpoint nests deeper, but a hostile dict may contain itself
         if not isinstance(content, Mapping):
             break
         container = next((k for k in _CONTAINERS if isinstance(content.get(k), Mapping)), None)
@@ -125,9 +125,9 @@ def _from_torch(content: Any) -> StateDict:
     if not tensors:
         found = ", ".join(printable(key) for key in list(content)[:8]) or "nothing"
         expected = ", ".join(_CONTAINERS)
-        raise RefusedError(f"it holds no tensors but {found}; expected them there or in {expected}")
+        raise RefusedError(f"it holds no tensors but {found}; expected tensors, also in {expected}")
     if not all(isinstance(key, str) for key in tensors):
-        raise RefusedError("a tensor's name is no string")
+        raise RefusedError("a tensor's name is not a string")
     beside += [printable(key) for key in content if key not in tensors]
     entries = {
         key: Entry(tensor.shape, tensor.dtype, tensor.read) for key, tensor in tensors.items()

@@ -1,7 +1,7 @@
 """Files of `torch.save` since PyTorch 1.6: a zip of one pickle and one record for each storage.
 
-Names, shapes and strides come from the pickle; numbers are read tensor by tensor when asked for,
-and only after all that the pickle claims of them was held against the records' real sizes.
+Names, shapes and strides come from the pickle; values are read tensor by tensor on demand, and only
+after everything the pickle claims about them has been checked against the records' actual sizes.
 """
 
 import io
@@ -44,8 +44,8 @@ _STORAGES = {
     "BoolStorage": "b1",
 }
 
-# What checkpoints of the networks' own repositories call for beside weights: a schedule's
-# milestones, a run's settings, its folder, its best score. None is needed, so none is made.
+# What checkpoints from the networks' own repositories hold besides weights: a schedule's
+# milestones, a run's settings, its folder, its best score. None is needed, so none is built.
 _BESIDE = (
     "collections.Counter",
     "argparse.Namespace",
@@ -87,7 +87,7 @@ class TorchTensor:
         return kind if kind == "bfloat16" else np.dtype(kind).name
 
     def read(self) -> np.ndarray:
-        """The numbers as a contiguous float32 array.
+        """The values as a contiguous float32 array.
 
         Raises:
             RefusedError: the record is damaged.
@@ -104,7 +104,7 @@ class TorchTensor:
         value = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
         if self.storage.kind == "bfloat16":  # the upper half of a float32
             return (np.array(value, np.uint32, order="C") << 16).view(np.float32)
-        with np.errstate(over="ignore"):  # whoever uses it looks for what is not finite
+        with np.errstate(over="ignore"):  # the caller checks for non-finite values
             return np.array(value, np.float32, order="C")
 
 
@@ -112,7 +112,7 @@ class TorchTensor:
 def open_torch(path: Path) -> Iterator[Any]:
     """Opens a zip file of `torch.save` and yields its content, tensors as `TorchTensor`.
 
-    Tensors can be read while the context lasts.
+    Tensors can be read while the context is open.
 
     Raises:
         RefusedError: the file is damaged, compressed, or holds more than data.
@@ -123,7 +123,7 @@ def open_torch(path: Path) -> Iterator[Any]:
 
 
 class _Directory(io.BufferedReader):
-    """A file that is not read in long pieces: an archive's directory is short."""
+    """A file that refuses long reads: an archive's directory is short."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_DIRECTORY:
@@ -142,10 +142,10 @@ class _Archive:
                 self.records = {info.filename: info for info in archive.infolist()}
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
             # NotImplementedError: a zip of a future version; OSError: a position before the start.
-            raise RefusedError(f"it is no whole zip file: {error}") from error
+            raise RefusedError(f"it is not a complete zip file: {error}") from error
         roots = [name for name in self.records if name.count("/") == 1 and name[-9:] == "/data.pkl"]
         if len(roots) != 1:
-            raise RefusedError("it is a zip file, but none of torch.save: it has no data.pkl")
+            raise RefusedError("it is a zip file, but not from torch.save: it has no data.pkl")
         self.folder = roots[0][: -len("data.pkl")]
         if f"{self.folder}constants.pkl" in self.records:
             raise RefusedError(
@@ -158,11 +158,11 @@ class _Archive:
         self.order = "<" if order == b"little" else ">"
 
     def dtype(self, kind: str) -> np.dtype:
-        """NumPy's type of stored items; bfloat16 as its bits."""
+        """NumPy's type of stored items; bfloat16 as its bits (uint16)."""
         return np.dtype("u2" if kind == "bfloat16" else kind).newbyteorder(self.order)
 
     def pickle(self) -> bytes:
-        """The record that says what the others are."""
+        """The record that describes the others."""
         return self._small("data.pkl", MAX_BYTES)
 
     def _small(self, name: str, limit: int = 64, default: bytes = b"") -> bytes:
@@ -174,7 +174,7 @@ class _Archive:
         return self.read(info, 0, info.file_size)
 
     def known(self) -> Known:
-        """What the pickle may call."""
+        """The names that the pickle may call."""
 
         def tensor(
             storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
@@ -223,11 +223,11 @@ class _Archive:
         if 0 not in shape and offset + _reach(shape, strides) > storage.size:
             raise RefusedError(f"a tensor claims elements beyond the {storage.size} of its storage")
         if math.prod(shape) > storage.size:
-            raise RefusedError(f"a tensor claims the {storage.size} elements of its storage often")
+            raise RefusedError(f"a tensor repeats the {storage.size} elements of its storage")
         return TorchTensor(self, storage, offset, shape, strides)
 
     def read(self, info: zipfile.ZipInfo, offset: int, length: int) -> bytes:
-        """Bytes of a record, whose checksum is verified the first time."""
+        """Bytes of a record; its checksum is verified at the first read."""
         name = printable(info.filename)
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise RefusedError(f"its record {name} is compressed, which torch.save never does")
@@ -260,7 +260,7 @@ class _Archive:
 
 
 def _reach(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """Elements from a tensor's first to its last, both counted; the shape has no 0."""
+    """Elements from a tensor's first to its last, inclusive; no size may be 0."""
     return 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Public weights of the networks: which tensor goes where, and what a file lacks or has too much.
+"""Public weights of the networks: which tensor goes where, and what a file lacks or has in excess.
 
 PyTorch's tensors are moved to our layout: kernels (out, in, *taps) to (*taps, in, out), linear
 weights transposed, batch normalisation's weight, bias, running_mean and running_var to scale, bias,
@@ -28,7 +28,7 @@ from sacd_jax.runs.model_file import Model
 _log = logging.getLogger(__name__)
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
-_SHOWN = 24  # names of a list in an error
+_SHOWN = 24  # most names listed in an error
 TreePath = names.Path
 
 
@@ -39,8 +39,8 @@ class _Architecture:
     Attributes:
         names: state-dict key -> path in the tree of a given encoder.
         head: key of the classifier.
-        options: with which encoder options the file's own network is made.
-        unused: whether the network's originals hold this key and never use it.
+        options: encoder options that make the file's own network.
+        unused: whether the original network holds this key but never uses it.
     """
 
     names: Callable[[Any], dict[str, TreePath]]
@@ -80,7 +80,7 @@ def _attnsleep_options(entries: Mapping[str, Entry]) -> dict[str, Any]:
 
 
 def _attnsleep_names(encoder: AttnSleep) -> dict[str, TreePath]:
-    # Other files have no such layer: there it starts fresh, with the classifier behind it.
+    # Other files have no such layer: it and the classifier behind it are then initialised anew.
     own_layer = encoder.sample_rate == 128 and encoder.bottleneck is not None
     return names_eeg.attnsleep_names(bottleneck=own_layer)
 
@@ -105,14 +105,14 @@ ARCHITECTURES: dict[str, _Architecture] = {
 
 @dataclass(frozen=True)
 class Converted:
-    """A network with a file's weights, and what became of the rest.
+    """A network with a file's weights, and what the file held besides.
 
     Attributes:
         model: the network; without classifier weights if `head_classes` differs from its classes.
-        tensors: how many were taken.
+        tensors: how many of the file's were used.
         head_classes: classes of the file's classifier; None if it had none.
-        unused: keys that the original network holds and never uses.
-        beside: what the file held beside weights.
+        unused: keys that the original network holds but never uses.
+        beside: names of what the file held besides weights.
     """
 
     model: Model
@@ -154,9 +154,8 @@ def load(
 ) -> dict[str, Any]:
     """Variables of `models.create(architecture, num_classes, **options)` with public weights.
 
-    Layers that the file's network lacks (a bottleneck before the classifier) and a classifier of
-    another number of classes are drawn afresh, from seed 0, and a warning is logged that names
-    them.
+    Layers that the file's network lacks (a bottleneck before the classifier) and a classifier with
+    another number of classes are initialised anew, from seed 0; a logged warning names them.
 
     Args:
         architecture: a name of `models.create` that stands in `ARCHITECTURES`.
@@ -192,13 +191,13 @@ def _architecture(name: str) -> _Architecture:
 def _take(
     path: str | Path, architecture: str, encoder: Encoder, state: StateDict
 ) -> tuple[dict[TreePath, np.ndarray], list[TreePath]]:
-    """The encoder's variables that the file has, and the paths that it cannot have."""
+    """The encoder's variables that the file has, and the paths of those to initialise anew."""
     known, entries = ARCHITECTURES[architecture], state.entries
     places = known.names(encoder)
     shapes = {path: leaf.shape for path, leaf in flatten_dict(variable_shapes(encoder)).items()}
     expected = {key: _torch(shapes[place]) for key, place in places.items()}
     head = {key for key in places if key.startswith(f"{known.head}.")}
-    # The file's classifier is of no use behind a layer that the file lacks, or for other classes.
+    # The file's classifier is useless behind a layer that the file lacks, or for other classes.
     lacks = set(shapes) - set(places.values())
     others = all(k in entries and entries[k].shape[:1] != expected[k][:1] for k in head)
     if lacks or others or not head & entries.keys():
@@ -234,7 +233,7 @@ def _value(path: str | Path, key: str, entry: Entry) -> np.ndarray:
 
 
 def variable_shapes(encoder: Encoder) -> Mapping[str, Any]:
-    """The encoder's variables as shapes; computes nothing."""
+    """Shapes of the encoder's variables; computes nothing."""
     inputs = {
         key: jax.ShapeDtypeStruct(value.shape, value.dtype)
         for key, value in _inputs(encoder).items()
@@ -243,7 +242,7 @@ def variable_shapes(encoder: Encoder) -> Mapping[str, Any]:
 
 
 def _draw(encoder: Encoder, paths: list[TreePath]) -> dict[TreePath, np.ndarray]:
-    """Fresh values of some variables; the compiler leaves out all else that `init` computes."""
+    """Initial values of some variables; the compiler drops everything else that `init` computes."""
 
     def draw(inputs: dict[str, Any]) -> list[jax.Array]:
         flat = flatten_dict(_init(encoder, inputs))
@@ -269,12 +268,12 @@ def _inputs(encoder: Any) -> dict[str, np.ndarray]:
 
 
 def _torch(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of a tensor of ours in PyTorch's layout."""
+    """The shape that one of our tensors has in PyTorch's layout."""
     return names.to_torch(np.broadcast_to(np.float32(0), shape)).shape
 
 
 def _other(architecture: str, entries: Mapping[str, Entry]) -> str:
-    """Says which other network the names belong to, if one does."""
+    """Names the other network that the tensors' names belong to, if there is one."""
     tensors = {key for key in entries if not key.endswith("num_batches_tracked")}
     for name, known in ARCHITECTURES.items():
         own = {key for key in tensors if not known.unused(key)}

@@ -120,7 +120,7 @@ def test_a_name_that_is_not_known_is_refused_and_named(protocol, monkeypatch):
     with pytest.raises(RefusedError, match=r"opcode|asks for \w+\.<?\w+"):
         read(pickle.dumps({"weights": Boom()}, protocol))
     assert called == []
-    with pytest.raises(RefusedError, match=r"it asks for posix\.system, which is never made here"):
+    with pytest.raises(RefusedError, match=r"it asks for posix\.system, which is never built here"):
         read(b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R.")
 
 

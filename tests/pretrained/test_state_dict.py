@@ -197,8 +197,8 @@ def test_other_files_are_refused(tmp_path, content):
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
-    assert "is no file" in refusal(tmp_path / "absent.pth")
-    assert "is no file" in refusal(tmp_path)
+    assert "is not a file" in refusal(tmp_path / "absent.pth")
+    assert "is not a file" in refusal(tmp_path)
 
 
 def test_zip_files_of_others_are_refused(tmp_path):
