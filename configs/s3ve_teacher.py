@@ -55,7 +55,7 @@ RECIPES = {
         task="classify",
         student=EncoderConfig("deepsleepnet"),
         batch_mode="sequences",
-        group_size=25,
+        consecutive_clips=25,
         batch_size=250,  # ten sequences
         passes=200.0,
         optimizer=replace(_ADAM, factors={"features": 0.01}, clip_norm=10.0),

@@ -67,11 +67,11 @@ def neighbours(table: ClipTable, length: int, unlabelled: bool = False) -> Group
 
 
 def shuffled_groups(
-    table: ClipTable, batch_mode: str, group_size: int, unlabelled: bool = False
+    table: ClipTable, batch_mode: str, consecutive_clips: int, unlabelled: bool = False
 ) -> Groups:
     """What is shuffled in a batch mode that shuffles; `balanced` has no use for `unlabelled`."""
     if batch_mode == "contiguous":
-        return neighbours(table, group_size, unlabelled)
+        return neighbours(table, consecutive_clips, unlabelled)
     if batch_mode == "balanced":
         return balanced(table)
     return (all_clips if unlabelled else labelled_clips)(table)
@@ -81,14 +81,14 @@ def steps_per_pass(
     table: ClipTable,
     batch_size: int,
     batch_mode: str = "shuffled",
-    group_size: int = 16,
+    consecutive_clips: int = 16,
     unlabelled: bool = False,
 ) -> float:
     """Training batches in one pass over the split."""
     if batch_mode == "sequences":
-        lanes = max(1, batch_size // group_size)
-        return SequenceSchedule(table, group_size, lanes, seed=0).sequences / lanes
-    return shuffled_groups(table, batch_mode, group_size, unlabelled).size / batch_size
+        lanes = max(1, batch_size // consecutive_clips)
+        return SequenceSchedule(table, consecutive_clips, lanes, seed=0).sequences / lanes
+    return shuffled_groups(table, batch_mode, consecutive_clips, unlabelled).size / batch_size
 
 
 def padded(

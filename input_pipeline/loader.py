@@ -119,7 +119,7 @@ class Loader:
         *,
         start_step: int = 0,
         batch_mode: str = "shuffled",
-        group_size: int = 16,
+        consecutive_clips: int = 16,
         unlabelled: bool = False,
     ) -> Batches:
         """Endless batches in a new random order every pass, from `start_step` on.
@@ -130,7 +130,7 @@ class Loader:
             start_step: the step whose batch comes first.
             batch_mode: one of `groups.BATCH_MODES`; in `sequences` the arrays are
                 [sequences, clips, …], see `sequences`.
-            group_size: clips of a group (`contiguous`) or of a sequence.
+            consecutive_clips: clips of a group (`contiguous`) or of a sequence.
             unlabelled: clips without a stage come too (-1), in `shuffled` and `contiguous` batches.
 
         Raises:
@@ -138,15 +138,15 @@ class Loader:
         """
         if batch_mode not in BATCH_MODES:
             raise UserError(f"batch_mode {batch_mode!r}: expected one of {', '.join(BATCH_MODES)}")
-        length = group_size if batch_mode in ("contiguous", "sequences") else 1
+        length = consecutive_clips if batch_mode in ("contiguous", "sequences") else 1
         if batch_size % length:
             raise UserError(
-                f"batch_size {batch_size}: expected a multiple of the group size {length}"
+                f"batch_size {batch_size}: expected a multiple of consecutive_clips {length}"
             )
         if batch_mode == "sequences":
             return self.sequences(length, batch_size // length, seed, start_step=start_step)
         source = self.source
-        groups = shuffled_groups(source.table, batch_mode, group_size, unlabelled)
+        groups = shuffled_groups(source.table, batch_mode, consecutive_clips, unlabelled)
         if len(groups) * length < batch_size:
             raise UserError(
                 f"split {source.split} has {len(groups)} groups of {length} "

@@ -10,7 +10,7 @@ from input_pipeline.datasets.settings import DatasetSettings
 from input_pipeline.errors import UserError
 from input_pipeline.groups import BATCH_MODES
 from input_pipeline.sampling import Sampling
-from sacd_jax.schema import Range, Settings, as_json, build
+from sacd_jax.schema import FrozenDict, Range, Settings, as_json, build, with_new_names
 
 __all__ = [
     "AugmentConfig",
@@ -76,6 +76,17 @@ class ObjectiveConfig(Settings):
     name: Name
     options: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, NotNegative] = field(default_factory=dict)
+
+    renamed_options: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "sacd": {"group_size": "clips_per_graph"}
+    }
+    """Method -> former name of an option -> its name."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        renamed = self.renamed_options.get(self.name, {})
+        options = FrozenDict(with_new_names(self.options, renamed, "options"))
+        object.__setattr__(self, "options", options)
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ class RunConfig(Settings):
         seed: of first weights, order of clips, augmentation, dropout and banks.
         batch_size: clips in a step, over all devices and processes.
         batch_mode: one of `input_pipeline.groups.BATCH_MODES`.
-        group_size: clips of a group in `contiguous` batches, of a sequence in `sequences`.
+        consecutive_clips: clips of a group in `contiguous` batches, of a sequence in `sequences`.
         passes: length of the run in passes over the train split.
         class_weights: of the cross-entropy; a rule of `sacd_jax.tasks.class_weights`.
         label_fraction: share of the training subjects whose labels are used, the same subjects for
@@ -186,7 +197,7 @@ class RunConfig(Settings):
     seed: Seed = 0
     batch_size: Count = 16
     batch_mode: BatchMode = "shuffled"
-    group_size: Count = 16
+    consecutive_clips: Count = 16
     passes: Positive = 80.0
     class_weights: ClassWeights = "none"
     label_fraction: Share = 1.0
@@ -202,6 +213,8 @@ class RunConfig(Settings):
     eval_batch_size: Count = 64
     precision: Literal["float32", "bfloat16", "auto"] = "auto"
     read_threads: Count = 2
+
+    renamed: ClassVar[Mapping[str, str]] = {"group_size": "consecutive_clips"}
 
     @property
     def uses_unlabelled(self) -> bool:
@@ -232,10 +245,10 @@ class RunConfig(Settings):
         if self.pseudo_label_confidence is not None and not self.uses_unlabelled:
             raise UserError("pseudo_label_confidence is set, expected unlabelled 'distill' with it")
         grouped = self.batch_mode in ("contiguous", "sequences")
-        if grouped and self.batch_size % self.group_size:
+        if grouped and self.batch_size % self.consecutive_clips:
             raise UserError(
-                f"batch_size is {self.batch_size}, expected a multiple of group_size "
-                f"{self.group_size}"
+                f"batch_size is {self.batch_size}, expected a multiple of "
+                f"consecutive_clips {self.consecutive_clips}"
             )
         # Runs of earlier versions said it twice, in the network's options as well.
         lags = len(self.sampling.lags_s)
@@ -287,7 +300,8 @@ class Experiment(Settings):
     runs: dict[str, RunConfig]
 
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        f.name: ("runs", "*", f.name) for f in dataclasses.fields(RunConfig)
+        name: ("runs", "*", name)
+        for name in (*(f.name for f in dataclasses.fields(RunConfig)), *RunConfig.renamed)
     }
     """A setting of a run, given without a run's name, is that of every run."""
 

@@ -7,34 +7,15 @@ import argparse
 from pathlib import Path
 
 from input_pipeline.command_errors import one_line_errors
-from input_pipeline.errors import UserError
 from sacd_jax import pretrained
 from sacd_jax.pretrained import Converted
 from sacd_jax.runs import model_file
-from sacd_jax.runs.model_file import Model
-from sacd_jax.runs.run_folder import RunFolder
 
 _EXAMPLE = """example:
   python -m sacd_jax.convert --architecture r3d_18 --checkpoint r3d18_KM_200ep.pth --out weights/r3d
 
 then, in a run of a config:
   "student": {"name": "r3d_18", "pretrained": "weights/r3d"}"""
-
-
-def store(folder: Path, model: Model) -> bool:
-    """Writes a model into a folder, whole or not at all; says whether it was not there already.
-
-    Raises:
-        UserError: the folder holds another model, or it is no folder.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder} is a file, expected a folder")
-    if any((f / model_file.FILE_NAME).exists() for f in (folder, RunFolder(folder).model)):
-        if not model_file.same(model_file.load(folder), model):
-            raise UserError(f"--out {folder} holds another model: expected a new folder")
-        return False
-    model_file.save(folder, model)
-    return True
 
 
 def _summary(converted: Converted, checkpoint: Path) -> list[str]:
@@ -85,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     converted = pretrained.convert(
         arguments.architecture, arguments.checkpoint, arguments.num_classes
     )
-    new = store(arguments.out, converted.model)
+    new = model_file.save_new(arguments.out, converted.model)
     print("\n".join(_summary(converted, arguments.checkpoint)))
     print(f"model in {arguments.out}{'' if new else ', as it was already'}")
 

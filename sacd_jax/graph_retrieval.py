@@ -24,7 +24,7 @@ EXAMPLE = "python -m sacd_jax.graph_retrieval --workdir runs/demo/sacd --split t
 def _show(facts: Mapping[str, Any]) -> None:
     print(
         f"step {facts['step']}, split {facts['split']}, {facts['draws']} draws of "
-        f"{facts['groups']} groups of {facts['group_size']} clips; trained on "
+        f"{facts['groups']} groups of {facts['clips_per_graph']} clips; trained on "
         f"{facts['batch_mode']} ones; chance {facts['chance']:.3f}, "
         f"rank {(facts['groups'] + 1) / 2:g}"
     )
@@ -48,23 +48,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="folder of a finished run")
     parser.add_argument("--split", default="test", choices=SPLITS, help="part of the data")
     parser.add_argument("--groups", type=int, default=16, help="candidates of a draw")
-    parser.add_argument("--group_size", type=int, help="clips of a group; that of the training")
+    parser.add_argument("--clips_per_graph", type=int, help="clips of a group; as in training")
     parser.add_argument("--draws", type=int, default=50, help="draws that are averaged")
     parser.add_argument("--seed", type=int, default=0, help="of the draws")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     arguments = parser.parse_args(argv)
-    for name, least in (("groups", 2), ("draws", 1), ("group_size", 2)):
+    for name, least in (("groups", 2), ("draws", 1), ("clips_per_graph", 2)):
         given = getattr(arguments, name)
         if given is not None and given < least:
             raise UserError(f"--{name} is {given}, expected at least {least}")
     parallel.initialize()
     embedded = embed(arguments.workdir, arguments.split)
-    size = arguments.group_size or embedded.objective.group_size
+    size = arguments.clips_per_graph or embedded.objective.clips_per_graph
     facts = {
         "split": arguments.split,
         "step": embedded.step,
         "groups": arguments.groups,
-        "group_size": size,
+        "clips_per_graph": size,
         "draws": arguments.draws,
         "batch_mode": embedded.batch_mode,
         "chance": 1 / arguments.groups,

@@ -104,16 +104,16 @@ def to_device(mesh: Mesh) -> Callable[[dict[str, np.ndarray]], dict[str, jax.Arr
 
 
 def check_batch_size(
-    batch_size: int, mesh: Mesh, group_size: int = 1, name: str = "batch_size"
+    batch_size: int, mesh: Mesh, clips_together: int = 1, name: str = "batch_size"
 ) -> None:
     """Refuses a batch of which a device's share is not whole groups.
 
     Raises:
         UserError: names the sizes that would do.
     """
-    share = mesh.size * group_size
+    share = mesh.size * clips_together
     if batch_size % share:
-        groups = f" with groups of {group_size} clips" if group_size > 1 else ""
+        groups = f" with groups of {clips_together} clips" if clips_together > 1 else ""
         raise UserError(
             f"{name} {batch_size} cannot be dealt out to {mesh.size} devices{groups}: "
             f"expected a multiple of {share}"

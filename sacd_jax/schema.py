@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from input_pipeline.errors import UserError, suggestion
 
@@ -51,6 +51,9 @@ class Settings:
         UserError: names the field, what was found and what was expected.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former name of a setting -> its name; stored configs and command lines may say either."""
+
     def __post_init__(self) -> None:
         for name, kind in _hints(type(self)).items():
             object.__setattr__(self, name, _convert(kind, getattr(self, name), name))
@@ -67,6 +70,7 @@ def build(cls: type, values: Mapping[str, Any], where: str = "config") -> Any:
     if not isinstance(values, Mapping):
         raise UserError(f"{where} is {_shown(values)}, expected settings")
     hints = _hints(cls)
+    values = with_new_names(values, getattr(cls, "renamed", {}), where)
     for key in values:
         if key not in hints:
             raise UserError(f"{where}.{key} is no setting: {suggestion(str(key), hints)}")
@@ -93,7 +97,7 @@ def changed(kind: Any, value: Any, changes: Changes, where: str = "config") -> A
         cls = typing.cast(type, kind)
         old = {} if value is None else {name: getattr(value, name) for name in _hints(cls)}
         new = {}
-        for name, below in changes.items():
+        for name, below in with_new_names(changes, getattr(cls, "renamed", {}), where).items():
             hint = _hints(cls).get(name)
             if hint is None:
                 known = _hints(cls) | getattr(cls, "shortcuts", {})
@@ -117,6 +121,25 @@ def changed(kind: Any, value: Any, changes: Changes, where: str = "config") -> A
         below = merged(changes.get(EVERY, {}), changes.get(name, {}))
         old[name] = changed(inner, old.get(name), below, inside)
     return old
+
+
+def with_new_names[Value](
+    values: Mapping[str, Value], renamed: Mapping[str, str], where: str
+) -> dict[str, Value]:
+    """The same values under their present names.
+
+    Args:
+        values: name -> value.
+        renamed: former name -> present name.
+        where: what the values belong to.
+
+    Raises:
+        UserError: a value stands under both names.
+    """
+    for former, name in renamed.items():
+        if former in values and name in values:
+            raise UserError(f"{where}.{former} was renamed to {name}: expected {name} alone")
+    return {renamed.get(name, name): value for name, value in values.items()}
 
 
 def merged(first: Changes, then: Changes) -> Changes:

@@ -4,22 +4,17 @@ Every run is resumable, and so is a sweep: the same command goes on where an ear
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
-from input_pipeline.files import only_one
-from input_pipeline.progress import Progress
 from sacd_jax import parallel
 from sacd_jax.command_line import Parser
 from sacd_jax.report import tables
-from sacd_jax.report.tables import Cell, Table
 from sacd_jax.sweeps import children, plan, table
-from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import SweepConfig
-from sacd_jax.training.loop import train
+from sacd_jax.sweeps.training import train_missing, train_one
 
 EXAMPLE = "python -m sacd_jax.sweep --config configs/sweeps/table2.py:size=demo --workdir runs"
 
@@ -67,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
         chosen = plan.share(chosen, values.index, values.of)
     runs = plan.with_teachers(sweep, chosen)
     if values.list:
-        tables.show(listing(sweep, runs, runs_folder))
+        tables.show(table.listing(sweep, runs, runs_folder))
         return
 
     dataset = prepare(sweep.dataset, data)
@@ -87,45 +82,6 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
         raise UserError(f"--seeds is {text!r}, expected different numbers such as 0,1,2")
     return tuple(int(part) for part in parts)
-
-
-def train_missing(
-    sweep: SweepConfig,
-    runs: Sequence[Planned],
-    start: children.Start,
-    workdir: Path,
-    dataset: Path,
-    jobs: int,
-) -> dict[str, str]:
-    """Trains the runs that are not done; returns name -> reason for those that failed."""
-    runs_folder = workdir / plan.RUNS
-    missing = [run for run in runs if plan.state(run, runs_folder, dataset) != plan.DONE]
-    with Progress(
-        f"sweep {sweep.name}", total=len(runs), unit="run", start=len(runs) - len(missing)
-    ) as progress:
-        return children.run_all(missing, start, workdir / "logs", jobs, progress)
-
-
-def train_one(name: str, runs: Sequence[Planned], workdir: Path, dataset: Path) -> None:
-    """Trains one run in this process. Others that want the same run wait, and then find it done.
-
-    Raises:
-        UserError: the sweep has no run of that name.
-    """
-    named = [run for run in runs if run.name == name]
-    if not named:
-        raise UserError(f"--run: the sweep has no run {name!r}; --list shows them")
-    with only_one(workdir / "locks" / name, f"waiting for another process to train {name}"):
-        train(named[0].run, workdir / plan.RUNS / name, dataset)
-
-
-def listing(sweep: SweepConfig, runs: Sequence[Planned], runs_folder: Path) -> Table:
-    """The runs and their states."""
-    states = {run.name: plan.state(run, runs_folder) for run in runs}
-    done = sum(state == plan.DONE for state in states.values())
-    body = tuple((Cell(name), Cell(state)) for name, state in states.items())
-    title = sweep.title or sweep.name
-    return Table(title, ("run", "state"), body, (f"{done} of {len(runs)} runs done.",))
 
 
 if __name__ == "__main__":

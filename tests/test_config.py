@@ -1,6 +1,7 @@
 """Runs and experiments: every setting is in its range and fits the others, or one line says so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +12,16 @@ from configs import demo
 from input_pipeline.datasets import DatasetSettings
 from input_pipeline.errors import UserError
 from input_pipeline.sampling import Sampling
-from sacd_jax.config import ClassWeights, EncoderConfig, Experiment, RunConfig, as_json, build
+from sacd_jax.command_line import override
+from sacd_jax.config import (
+    ClassWeights,
+    EncoderConfig,
+    Experiment,
+    ObjectiveConfig,
+    RunConfig,
+    as_json,
+    build,
+)
 from sacd_jax.tasks.class_weights import class_weights
 
 DATASET = DatasetSettings("s3ve", manifest=Path("nights.csv"))
@@ -34,7 +44,7 @@ def test_a_run_survives_json() -> None:
         ({"batch_size": True}, "config.batch_size is True, expected int"),
         ({"batch_size": 0}, "config.batch_size is 0, expected at least 1"),
         ({"eval_batch_size": 0}, "config.eval_batch_size is 0, expected at least 1"),
-        ({"group_size": -4}, "config.group_size is -4, expected at least 1"),
+        ({"consecutive_clips": -4}, "config.consecutive_clips is -4, expected at least 1"),
         ({"passes": -1}, "config.passes is -1, expected more than 0"),
         ({"passes": float("nan")}, "config.passes is nan, expected a finite number"),
         ({"seed": -1}, "config.seed is -1, expected 0 to 2147483647"),
@@ -93,6 +103,38 @@ def test_the_number_of_frames_a_moment_stands_in_one_place() -> None:
     part = {"name": "r2plus1d_small", "options": said_twice.options}
     with pytest.raises(UserError, match=r"student.options.first.options.lags is 3"):
         RunConfig("classify", EncoderConfig("fusion", {"first": part}))
+
+
+SACD = RunConfig(
+    "distill",
+    EncoderConfig("mlp"),
+    EncoderConfig("mlp", pretrained="teacher"),
+    ObjectiveConfig("sacd", {"clips_per_graph": 4}),
+    batch_mode="contiguous",
+    batch_size=8,
+    consecutive_clips=2,
+)
+
+
+def test_settings_are_known_by_their_former_names() -> None:
+    stored = json.loads(json.dumps(as_json(SACD)))
+    stored["group_size"] = stored.pop("consecutive_clips")
+    stored["objective"]["options"] = {"group_size": 4}
+    assert build(RunConfig, stored) == SACD
+    experiment = Experiment(DATASET, {"sacd": SACD, "plain": RunConfig("classify", SACD.student)})
+    every = override(experiment, [("group_size", "4"), ("batch_size", "16")])
+    assert [run.consecutive_clips for run in every.runs.values()] == [4, 4]
+    one = override(experiment, [("runs.plain.group_size", "3")])
+    assert [run.consecutive_clips for run in one.runs.values()] == [2, 3]
+    bare = replace(SACD, objective=ObjectiveConfig("sacd"))
+    option = ("runs.sacd.objective.options.group_size", "8")
+    (run,) = override(Experiment(DATASET, {"sacd": bare}), [option]).runs.values()
+    assert run.objective == ObjectiveConfig("sacd", {"clips_per_graph": 8})
+    with pytest.raises(UserError, match="options.group_size was renamed to clips_per_graph: exp"):
+        override(experiment, [option])
+    with pytest.raises(UserError, match="config.group_size was renamed to consecutive_clips"):
+        build(RunConfig, {**as_json(SACD), "group_size": 2})
+    assert ObjectiveConfig("pkt", {"group_size": 4}).options == {"group_size": 4}
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a/b", "*"])

@@ -198,7 +198,8 @@ def test_teachers_learn_by_their_own_recipes() -> None:
     assert list(runs) == ["deepsleepnet_features", "deepsleepnet"]
     first, second = runs.values()
     assert (first.batch_mode, first.batch_size, first.passes) == ("balanced", 100, 100)
-    assert (second.batch_mode, second.group_size, second.batch_size) == ("sequences", 25, 250)
+    assert (second.batch_mode, second.batch_size) == ("sequences", 250)
+    assert second.consecutive_clips == 25
     assert second.student.parts == {"features": "deepsleepnet_features"}
     rates = second.optimizer
     assert rates.learning_rate * rates.factors["features"] == pytest.approx(1e-6)

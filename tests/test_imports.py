@@ -87,7 +87,7 @@ ROOMS = {
     "report": {"config", "metrics", "runs"},
     "analysis": {"metrics", "report", "runs"},
     "staging": {"config", "models", "report", "runs", "tasks"},
-    "sweeps": {"config", "metrics", "report", "runs", "schema"},
+    "sweeps": {"config", "metrics", "report", "runs", "schema", "training"},
     "pretrained": {"models", "runs"},
     "benchmarks": {"config", "models", "objectives", "parallel", "report", "tasks", "training"},
 }

@@ -8,10 +8,10 @@ from sacd_jax import parallel
 
 def test_batches_that_cannot_be_dealt_out_are_refused():
     mesh = parallel.make_mesh()
-    parallel.check_batch_size(32 * mesh.size, mesh, group_size=16)
+    parallel.check_batch_size(32 * mesh.size, mesh, clips_together=16)
     words = f"batch_size 24 cannot be dealt out to {mesh.size} devices with groups of 16 clips"
     with pytest.raises(UserError, match=words):
-        parallel.check_batch_size(24, mesh, group_size=16)
+        parallel.check_batch_size(24, mesh, clips_together=16)
 
 
 EIGHT = """

@@ -15,9 +15,9 @@ import pytest
 from input_pipeline.datasets import DatasetSettings
 from input_pipeline.datasets.dataset_files import DatasetInfo
 from input_pipeline.errors import UserError
-from sacd_jax import objectives, sweep
+from sacd_jax import objectives
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, RunConfig, as_json
-from sacd_jax.sweeps import children, plan, table
+from sacd_jax.sweeps import children, plan, table, training
 from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import Row, SweepConfig
 from tests.report.conftest import Night, write_run
@@ -161,7 +161,7 @@ def test_the_list_tells_how_far_each_run_is(tmp_path, dataset):
     finish(runs[0], tmp_path, dataset, Night(clips=10), 0.8)
     begin(runs[1], tmp_path, dataset)
     begin(Planned(runs[2].name, runs[0].run), tmp_path, dataset)  # another run of that name
-    shown = sweep.listing(found, runs, tmp_path / plan.RUNS)
+    shown = table.listing(found, runs, tmp_path / plan.RUNS)
     states = [row[1].text for row in shown.rows]
     assert states[:3] == [plan.DONE, plan.BEGUN, plan.OTHER]
     assert set(states[3:]) == {plan.MISSING}
@@ -189,14 +189,14 @@ def test_a_sweep_goes_on_after_a_stop(tmp_path, dataset):
         return Child()
 
     with pytest.raises(KeyboardInterrupt):
-        sweep.train_missing(found, runs, start, tmp_path, dataset, 1)
+        training.train_missing(found, runs, start, tmp_path, dataset, 1)
     first = list(started)
     assert first == names(runs)[:3]
     started.clear()
     more = [run for run in runs if run.name not in ("sacd-seed1",)]
-    assert sweep.train_missing(found, more[:5], start, tmp_path, dataset, 2) == {}
+    assert training.train_missing(found, more[:5], start, tmp_path, dataset, 2) == {}
     assert started == names(runs)[3:5]  # nothing twice
-    assert sweep.train_missing(found, runs[:5], start, tmp_path, dataset, 1) == {}
+    assert training.train_missing(found, runs[:5], start, tmp_path, dataset, 1) == {}
     assert started == names(runs)[3:5]
 
 
@@ -213,7 +213,7 @@ def test_a_failing_run_is_named_and_does_not_stop_the_others(tmp_path, dataset, 
         log.write_text("loading\nerror: pkt went wrong at step 3\n\n")
         return Child(int(planned.name == "pkt-seed0"))
 
-    failed = sweep.train_missing(found, runs, start, tmp_path, dataset, 2)
+    failed = training.train_missing(found, runs, start, tmp_path, dataset, 2)
     assert failed == {"pkt-seed0": "pkt went wrong at step 3"}
     assert sorted(started) == sorted(names(runs))
     assert "pkt-seed0 failed: pkt went wrong at step 3" in capsys.readouterr().err
@@ -237,7 +237,7 @@ def test_runs_wait_for_their_teacher_and_fall_with_it(tmp_path, dataset):
         started.append(planned.name)
         return Slow(-9) if planned.name == "attnsleep" else Child()
 
-    failed = sweep.train_missing(found, all_runs(found)[:4], start, tmp_path, dataset, 4)
+    failed = training.train_missing(found, all_runs(found)[:4], start, tmp_path, dataset, 4)
     assert started == ["attnsleep", "baseline-seed0"]
     assert failed == {
         "attnsleep": "ended by signal SIGKILL",
@@ -266,7 +266,7 @@ def test_an_interrupted_sweep_ends_its_children(tmp_path, dataset):
         return process
 
     with pytest.raises(KeyboardInterrupt):
-        sweep.train_missing(found, all_runs(found), start, tmp_path, dataset, 2)
+        training.train_missing(found, all_runs(found), start, tmp_path, dataset, 2)
     assert processes[0].returncode == -signal.SIGTERM
 
 
@@ -293,12 +293,12 @@ def test_a_child_gets_the_sweeps_arguments_and_one_thread(tmp_path, monkeypatch)
 
 def test_one_run_is_trained_where_the_sweep_looks_for_it(tmp_path, dataset, monkeypatch):
     called = []
-    monkeypatch.setattr(sweep, "train", lambda *arguments: called.append(arguments))
+    monkeypatch.setattr(training, "train", lambda *arguments: called.append(arguments))
     runs = all_runs(small())
-    sweep.train_one("sacd-seed1", runs, tmp_path, dataset)
+    training.train_one("sacd-seed1", runs, tmp_path, dataset)
     assert called == [(runs[-1].run, tmp_path / plan.RUNS / "sacd-seed1", dataset)]
     with pytest.raises(UserError, match="no run 'sacd'; --list shows them"):
-        sweep.train_one("sacd", runs, tmp_path, dataset)
+        training.train_one("sacd", runs, tmp_path, dataset)
 
 
 def test_the_table_shows_means_the_papers_figures_and_what_is_noise(tmp_path, dataset):

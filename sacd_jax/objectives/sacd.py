@@ -55,7 +55,7 @@ class Sacd(Objective):
 
     Attributes:
         weights: lambda_1..3 of Eq. 5.
-        group_size: clips per graph; the batch is a whole number of such groups.
+        clips_per_graph: clips of a group, the nodes of its graph; a batch is whole groups.
         graph: attributes of `StructureGraph` that differ from its defaults, such as {"layers": 5}.
         graph_learning_rate: constant rate of a separate Adam for the graph networks (1e-4 in Graph
             Matching Networks); None trains them with the student's optimizer. If the rate is too
@@ -85,7 +85,7 @@ class Sacd(Objective):
     """
 
     weights: Mapping[str, float] = default_weights(graph=0.5, contrast=1.0, jsd=1.0)
-    group_size: Count = 16
+    clips_per_graph: Count = 16
     graph: Mapping[str, Any] = field(default_factory=dict, hash=False)
     graph_learning_rate: float | None = None
     graph_margin: float = 1.0
@@ -114,7 +114,7 @@ class Sacd(Objective):
     @property
     def clips_together(self) -> int:
         """A graph never leaves its device."""
-        return self.group_size
+        return self.clips_per_graph
 
     @property
     def needs_keys(self) -> bool:
@@ -139,19 +139,19 @@ class Sacd(Objective):
         params: dict = projection_init(rng_projection, student_spec, teacher_spec)
         buffers: dict = {}
         if self.weights["graph"] != 0:
-            if data_spec.batch_size % self.group_size:
+            if data_spec.batch_size % self.clips_per_graph:
                 raise UserError(
-                    f"batch size {data_spec.batch_size} is not a multiple of the graph's "
-                    f"group_size {self.group_size}"
+                    f"batch size {data_spec.batch_size} is not a multiple of "
+                    f"clips_per_graph {self.clips_per_graph}"
                 )
             network = jax.jit(self._network().init)
-            group = jnp.zeros((1, self.group_size, dim))
+            group = jnp.zeros((1, self.clips_per_graph, dim))
             params["student_graph"] = network(rng_student, group)["params"]
             params["teacher_graph"] = network(rng_teacher, group)["params"]
             # Random, because equal nodes give a zero graph vector, whose norm has no gradient.
-            shape = (self.group_size, teacher_spec.embedding_dim)
+            shape = (self.clips_per_graph, teacher_spec.embedding_dim)
             buffers["previous_group"] = jax.random.normal(rng_group, shape)
-            buffers["previous_mask"] = jnp.zeros((self.group_size,), bool)
+            buffers["previous_mask"] = jnp.zeros((self.clips_per_graph,), bool)
         if self.weights["contrast"] != 0:
             buffers["student_bank"] = memory_bank.empty(self.bank_size, dim)
             buffers["teacher_bank"] = memory_bank.empty(self.bank_size, dim)
@@ -176,7 +176,7 @@ class Sacd(Objective):
         losses, logged, buffers = {}, {}, dict(buffers)
         if self.weights["graph"] != 0:
             losses["graph"], logged = self._graph(params, buffers, student, teacher, seen.mask)
-            first = slice(0, self.group_size)
+            first = slice(0, self.clips_per_graph)
             buffers["previous_group"] = _constant(seen.teacher.embedding[first])
             buffers["previous_mask"] = seen.mask[first]
         if self.weights["contrast"] != 0:
@@ -222,7 +222,7 @@ class Sacd(Objective):
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """L_D of the batch's groups, and mean distances. A group counts if two of its clips do."""
         network = self._network()
-        members = mask.reshape(-1, self.group_size)
+        members = mask.reshape(-1, self.clips_per_graph)
         groups, teacher_members = len(members), members
         student = student.reshape(*members.shape, -1)
         teacher = teacher.reshape(*members.shape, -1)

@@ -72,6 +72,22 @@ def save(folder: Path, model: Model) -> Path:
     return path
 
 
+def save_new(folder: Path, model: Model) -> bool:
+    """Writes a model into a folder that holds no other; returns whether it was not there already.
+
+    Raises:
+        UserError: the folder holds another model, or it is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, expected a folder")
+    if any((f / FILE_NAME).exists() for f in (folder, RunFolder(folder).model)):
+        if not same(load(folder), model):
+            raise UserError(f"{folder} holds another model: expected a new folder")
+        return False
+    save(folder, model)
+    return True
+
+
 def load(folder: str | Path) -> Model:
     """Reads a folder written by `save` (the `model` folder of a run, or the run's own folder).
 

@@ -18,8 +18,9 @@ from sacd_jax.report.paper_results import (
     PaperResult,
 )
 from sacd_jax.report.runs import Run, check_same_clips, read_run, subject_counts
-from sacd_jax.report.tables import MethodRow, method_table
+from sacd_jax.report.tables import Cell, MethodRow, Table, method_table
 from sacd_jax.sweeps import plan
+from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import SweepConfig
 
 
@@ -142,3 +143,12 @@ def _about_seeds(sweep: SweepConfig, found: Mapping[str, Mapping[int, Run]]) -> 
         listed = f"seeds {', '.join(map(str, seeds))}" if seeds else "no finished run"
         said.append(f"{listed}: {rows}")
     return ["Behind the rows: " + "; ".join(said) + "."]
+
+
+def listing(sweep: SweepConfig, runs: Sequence[Planned], runs_folder: Path) -> Table:
+    """The runs and their states."""
+    states = {run.name: plan.state(run, runs_folder) for run in runs}
+    done = sum(state == plan.DONE for state in states.values())
+    body = tuple((Cell(name), Cell(state)) for name, state in states.items())
+    title = sweep.title or sweep.name
+    return Table(title, ("run", "state"), body, (f"{done} of {len(runs)} runs done.",))

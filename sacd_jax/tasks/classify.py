@@ -116,7 +116,7 @@ class Classify(Task):
 
 def _rows(run: RunConfig) -> int:
     """What is dealt out to the devices: the sequences of a batch, or its clips."""
-    return run.batch_size // (run.group_size if run.batch_mode == "sequences" else 1)
+    return run.batch_size // (run.consecutive_clips if run.batch_mode == "sequences" else 1)
 
 
 def clip_by_clip(batch: Batch) -> Batch:

@@ -314,7 +314,7 @@ def _data_spec(setup: Setup) -> DataSpec:
     """What the method may know of the train split."""
     run, source = setup.run, setup.source
     steps = steps_per_pass(
-        source.table, run.batch_size, run.batch_mode, run.group_size, run.uses_unlabelled
+        source.table, run.batch_size, run.batch_mode, run.consecutive_clips, run.uses_unlabelled
     )
     return DataSpec(
         len(source), source.table.stage, setup.num_classes, run.batch_size, max(1, int(steps))

@@ -66,7 +66,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
     source = source.with_labels_of(run.label_fraction, run.seed)
     steps_a_pass = steps_per_pass(
-        source.table, run.batch_size, run.batch_mode, run.group_size, run.uses_unlabelled
+        source.table, run.batch_size, run.batch_mode, run.consecutive_clips, run.uses_unlabelled
     )
     total_steps = max(1, round(run.passes * steps_a_pass))
     evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
@@ -106,7 +106,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         run.seed,
         start_step=first_step,
         batch_mode=run.batch_mode,
-        group_size=run.group_size,
+        consecutive_clips=run.consecutive_clips,
         unlabelled=run.uses_unlabelled,
     )
     progress = Progress(

@@ -129,7 +129,7 @@ def test_steps_share_no_array(compared) -> None:
         (["--student", "r2plus1d_smal"], "did you mean 'r2plus1d_small'"),
         (["--teacher", "atnsleep"], "did you mean 'attnsleep'"),
         (["--teacher", "deepsleepnet"], "deepsleepnet sees a night in its order: expected"),
-        (["--batch", "24"], "batch size 24 is not a multiple of the graph's group_size 16"),
+        (["--batch", "24"], "batch size 24 is not a multiple of clips_per_graph 16"),
         (["--rows", "15"], "--rows is 15, expected at least the 16 of --batch"),
         (["--rounds", "0"], "--rounds is 0, expected at least 1"),
     ],

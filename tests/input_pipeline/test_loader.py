@@ -107,7 +107,7 @@ def test_every_labelled_clip_exactly_once_a_pass(train, processes):
 def test_any_number_of_processes_from_any_step_reads_the_same(train, mode, seed, start, processes):
     def batches(start, **arguments):
         return loader(train, **arguments).train(
-            8, seed, start_step=start, batch_mode=mode, group_size=2
+            8, seed, start_step=start, batch_mode=mode, consecutive_clips=2
         )
 
     whole = take(batches(start), 4)
@@ -138,7 +138,7 @@ def test_frames_of_a_clip_change_from_pass_to_pass(train):
 def test_contiguous_groups_are_neighbours_of_one_night(train):
     steps = 30
     batches = take(
-        loader(train).train(12, seed=0, batch_mode="contiguous", group_size=3),
+        loader(train).train(12, seed=0, batch_mode="contiguous", consecutive_clips=3),
         steps,
     )
     groups = np.concatenate([batch["index"] for batch in batches]).reshape(-1, 3)
@@ -223,17 +223,17 @@ def test_sequences_go_on_where_the_lane_was(train):
 
 
 def test_sequences_are_a_mode_of_training_batches(train):
-    mode = {"batch_mode": "sequences", "group_size": 3}
+    mode = {"batch_mode": "sequences", "consecutive_clips": 3}
     made = loader(train, keys=("eeg",))
     assert_equal(take(made.train(12, seed=1, **mode), 4), take(made.sequences(3, 4, seed=1), 4))
-    with pytest.raises(UserError, match="multiple of the group size 3"):
+    with pytest.raises(UserError, match="multiple of consecutive_clips 3"):
         made.train(8, seed=1, **mode)
 
 
 @pytest.mark.parametrize("mode", ["shuffled", "balanced", "contiguous", "sequences"])
 def test_a_pass_is_what_has_every_clip(train, mode):
     steps = steps_per_pass(train.table, 4, mode, 2)
-    batches = loader(train, keys=()).train(4, seed=0, batch_mode=mode, group_size=2)
+    batches = loader(train, keys=()).train(4, seed=0, batch_mode=mode, consecutive_clips=2)
     seen = take(batches, int(np.ceil(steps)) + 1)
     rows = {row for batch in seen for row in batch["index"][batch["mask"]].tolist()}
     grouped = neighbours(train.table, 2) if mode == "contiguous" else labelled_clips(train.table)
@@ -289,7 +289,7 @@ def test_an_error_reaches_the_reader_and_closing_ends_the_threads(train):
         ({}, {"batch_size": 10_000}, "expected at least one batch of 10000 clips"),
         ({"process_count": 3}, {}, "cannot be divided evenly among 3 processes"),
         ({}, {"batch_mode": "random"}, "batch_mode 'random'"),
-        ({}, {"batch_mode": "contiguous"}, "multiple of the group size 16"),
+        ({}, {"batch_mode": "contiguous"}, "multiple of consecutive_clips 16"),
         (
             {},
             {"batch_size": 16, "batch_mode": "contiguous"},

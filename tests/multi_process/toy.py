@@ -23,7 +23,7 @@ def get_config(manifest: str = "nights.csv", network: str = "mlp") -> Experiment
         network: the student's; mlp, or r2plus1d_small, which takes long to compile and whose
             BatchNorm, beside SACD's graphs, looks at the clips of all processes.
     """
-    options = {"group_size": 4, "bank_size": 24, "hardest": 8}
+    options = {"clips_per_graph": 4, "bank_size": 24, "hardest": 8}
     weights = {}
     if network == "r2plus1d_small":
         student = EncoderConfig(network, {"stem_patch": 2, "embedding_dim": 12})

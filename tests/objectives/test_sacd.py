@@ -224,15 +224,15 @@ def all_finite(tree):
 
 SMALL = {"message_dim": 32, "update_dim": 32, "graph_dim": 32, "layers": 1}
 # One object for most tests: its step is compiled once.
-TWO_GROUPS = objectives.create("sacd", group_size=4, graph=SMALL)
+TWO_GROUPS = objectives.create("sacd", clips_per_graph=4, graph=SMALL)
 
 
 @pytest.mark.parametrize(
     ("objective", "negatives_from_step"),
     [
         (TWO_GROUPS, 0),
-        (objectives.create("sacd", group_size=8, graph=SMALL), 1),
-        (objectives.create("sacd", group_size=4, graph=SMALL, ld_negatives="none"), None),
+        (objectives.create("sacd", clips_per_graph=8, graph=SMALL), 1),
+        (objectives.create("sacd", clips_per_graph=4, graph=SMALL, ld_negatives="none"), None),
     ],
 )
 def test_finite_from_the_first_step(objective, negatives_from_step):
@@ -316,7 +316,7 @@ def test_batches_of_one_stage_and_of_none():
 
 
 def test_teacher_of_another_width_is_projected():
-    objective = objectives.create("sacd", graph=SMALL, group_size=4, projection_decay=0.75)
+    objective = objectives.create("sacd", graph=SMALL, clips_per_graph=4, projection_decay=0.75)
     history, params, buffers = run(objective, steps=2, teacher_dim=30)
     assert params["projection"]["kernel"].shape == (30, 24)
     assert all_finite(history)
@@ -350,7 +350,7 @@ def test_averaged_projection_keeps_its_decay_and_fills_the_bank():
 def test_graph_margin_enters_pull_and_push():
     """Distances of unit vectors lie in [0, 4], so at a margin of 5 every pair is active."""
     weights = {"contrast": 0.0, "jsd": 0.0}
-    options = {"group_size": 4, "graph": SMALL, "graph_margin": 5.0}
+    options = {"clips_per_graph": 4, "graph": SMALL, "graph_margin": 5.0}
     for negatives in ("none", "groups"):
         objective = objectives.create("sacd", weights, ld_negatives=negatives, **options)
         terms = run(objective, steps=1)[0][0][0]
@@ -391,9 +391,7 @@ def test_what_the_user_mistyped():
         objectives.create("sacd", {"grap": 1.0})
     with pytest.raises(UserError, match=r"jsd_variant is 'kl', expected js \| jeffreys"):
         objectives.create("sacd", jsd_variant="kl")
-    with pytest.raises(
-        UserError, match="batch size 8 is not a multiple of the graph's group_size 16"
-    ):
+    with pytest.raises(UserError, match="batch size 8 is not a multiple of clips_per_graph 16"):
         objectives.create("sacd").init(jax.random.key(0), SPEC, SPEC, data_spec())
 
 

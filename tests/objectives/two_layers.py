@@ -25,7 +25,7 @@ DATA = DataSpec(CLIPS, np.arange(CLIPS, dtype=np.int32) % CLASSES, CLASSES, BATC
 # What some objectives need to run at this size; the others run as they are.
 OPTIONS: dict[str, dict[str, Any]] = {
     "sacd": {
-        "group_size": 4,
+        "clips_per_graph": 4,
         "graph": {"message_dim": 64, "update_dim": 64, "graph_dim": 64},
         "bank_size": 50,
         "hardest": 8,

@@ -28,7 +28,7 @@ def compiled_text() -> str:
     student = models.create("mlp", input_key="video", width=8, embedding_dim=DIM)
     teacher = models.create("mlp", width=8, embedding_dim=DIM)
     graph = {"layers": 1, "message_dim": 32, "update_dim": 32, "graph_dim": 32}
-    objective = objectives.create("sacd", group_size=4, bank_size=24, hardest=8, graph=graph)
+    objective = objectives.create("sacd", clips_per_graph=4, bank_size=24, hardest=8, graph=graph)
     still = AugmentConfig(crop=(), flip=0.0)
     task = Distill(
         student=student,

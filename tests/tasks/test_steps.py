@@ -27,7 +27,7 @@ def classify_task(encoder=None):
 
 
 def distill_task(weights=None) -> Distill:
-    objective = objectives.create("sacd", weights, group_size=4, bank_size=24, hardest=8)
+    objective = objectives.create("sacd", weights, clips_per_graph=4, bank_size=24, hardest=8)
     return Distill(
         student=TinyVideo(),
         teacher=TinyEeg(),

@@ -20,7 +20,7 @@ HIDDEN = np.arange(32) >= 8
 
 
 def task_of(method="sacd", **fields) -> Distill:
-    options = {"group_size": 4, "bank_size": 24} if method == "sacd" else OPTIONS.get(method, {})
+    options = {"clips_per_graph": 4, "bank_size": 24} if method == "sacd" else OPTIONS.get(method, {})
     return Distill(
         student=TinyVideo(),
         teacher=TinyEeg(),

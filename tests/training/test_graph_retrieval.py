@@ -97,7 +97,7 @@ def embedded(student: np.ndarray, teacher: np.ndarray) -> graph_retrieval.Embedd
     logits = np.zeros((len(student), 5))
     return graph_retrieval.Embedded(
         "shuffled",
-        Sacd(group_size=4, graph=GRAPH),
+        Sacd(clips_per_graph=4, graph=GRAPH),
         {"student_graph": params, "teacher_graph": params},
         1,
         table([*range(5)] * 6),
@@ -137,7 +137,7 @@ def distilling(name: str, options: dict, weights: dict | None = None, **more) ->
     return RunConfig("distill", student, teacher, method, **COMMON, **more)
 
 
-SACD = {"group_size": 4, "bank_size": 24, "hardest": 8, "graph": GRAPH}
+SACD = {"clips_per_graph": 4, "bank_size": 24, "hardest": 8, "graph": GRAPH}
 FINISHED = {
     "sacd": distilling("sacd", SACD, teacher_trainable=True),
     "cached": distilling("sacd", {**SACD, "graph_learning_rate": 1e-3}, teacher_cache=True),
@@ -170,12 +170,12 @@ def test_command_measures_a_finished_run(runs, name, capsys):
     arguments = ["--workdir", str(runs / name), "--split", "train", "--groups", "3", "--draws=4"]
     command.main([*arguments, "--json"])
     facts = json.loads(capsys.readouterr().out)
-    assert facts["chance"] == pytest.approx(1 / 3) and facts["group_size"] == 4
+    assert facts["chance"] == pytest.approx(1 / 3) and facts["clips_per_graph"] == 4
     for mode in graph_retrieval.MODES:
         for one in facts[mode].values():
             assert 0 <= one["video_to_eeg"] <= 1 and 1 <= one["mean_rank"] <= 3
         assert 0 < facts[mode]["graphs"]["distance_own"] < 4
-    command.main([*arguments, "--group_size=3"])
+    command.main([*arguments, "--clips_per_graph=3"])
     printed = capsys.readouterr().out
     assert "4 draws of 3 groups of 3 clips" in printed and "chance 0.333" in printed
     assert printed.count("graphs") == 2

@@ -39,7 +39,7 @@ SEQUENCES = RunConfig(
     EncoderConfig("deepsleepnet", SMALL, parts={"features": "features"}),
     **{**COMMON, "batch_size": 12, "passes": 1.0},
     batch_mode="sequences",
-    group_size=3,
+    consecutive_clips=3,
     eval_batch_size=32,
 )
 
@@ -85,7 +85,7 @@ def test_frozen_parts_stay_as_they_were_trained_alone(experiment):
 
 def test_experiments_e_and_f_from_their_configs(experiment):
     dataset, runs = experiment
-    sacd = ObjectiveConfig("sacd", {"group_size": 4, "bank_size": 24}, {"graph": 0.0})
+    sacd = ObjectiveConfig("sacd", {"clips_per_graph": 4, "bank_size": 24}, {"graph": 0.0})
     teacher = replace(VIDEO, pretrained="video")
     frozen = RunConfig("distill", EEG, teacher, sacd, **COMMON)
     trained = replace(frozen, student=replace(EEG, pretrained="eeg"), teacher_trainable=True)
@@ -101,7 +101,7 @@ def test_experiments_e_and_f_from_their_configs(experiment):
 def test_a_run_without_any_label_and_one_with_some(experiment):
     """No label at all distils; labels of half the subjects alone make shorter passes."""
     dataset, runs = experiment
-    sacd = ObjectiveConfig("sacd", {"group_size": 4, "bank_size": 24}, {"graph": 0.0})
+    sacd = ObjectiveConfig("sacd", {"clips_per_graph": 4, "bank_size": 24}, {"graph": 0.0})
     teacher = replace(VIDEO, pretrained="video")
     run = RunConfig("distill", EEG, teacher, sacd, **COMMON, label_fraction=0.0)
     with pytest.raises(UserError, match="has 0 groups of 1 labelled clips"):

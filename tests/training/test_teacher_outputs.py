@@ -35,7 +35,7 @@ STUDENT = EncoderConfig("mlp", {"input_key": "video", "width": 8, "embedding_dim
 OBJECTIVES = {
     # Between them they read embedding, logits and stages.
     "sacd": ObjectiveConfig(
-        "sacd", {"group_size": 4, "bank_size": 24, "hardest": 8}, {"graph": 0.0}
+        "sacd", {"clips_per_graph": 4, "bank_size": 24, "hardest": 8}, {"graph": 0.0}
     ),
     "ifd": ObjectiveConfig("ifd", {}),
 }
