@@ -105,4 +105,4 @@ def test_one_line_and_no_traceback(tmp_path, run_python):
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
-    assert "old-style pickle" in line
+    assert "old-style PyTorch" in line

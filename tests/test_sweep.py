@@ -404,9 +404,9 @@ def test_a_ninth_method_stands_in_table_2_once_its_name_is_in_the_registry(monke
     finally:
         monkeypatch.undo()
         importlib.reload(table2)
-    assert [row.group for row in found.rows.values() if row.name == "sp"] == list(
-        ("AttnSleep", "DeepSleepNet", "Modified-SEN")
-    )
+    teachers = ("AttnSleep", "DeepSleepNet", "Modified-SEN")
+    groups = [row.group for row in found.rows.values() if row.name == "sp"]
+    assert groups == [f"{teacher}, not in the paper" for teacher in teachers]
 
 
 def test_a_sweep_in_several_processes_is_refused(run_python, tmp_path):
