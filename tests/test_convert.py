@@ -87,7 +87,7 @@ def test_nothing_is_left_by_a_failure(checkpoint, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="no space left on device"):
         run(checkpoint, out)
     assert list(out.iterdir()) == []
 
