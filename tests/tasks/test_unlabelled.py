@@ -20,7 +20,9 @@ HIDDEN = np.arange(32) >= 8
 
 
 def task_of(method="sacd", **fields) -> Distill:
-    options = {"clips_per_graph": 4, "bank_size": 24} if method == "sacd" else OPTIONS.get(method, {})
+    options = OPTIONS.get(method, {})
+    if method == "sacd":
+        options = {"clips_per_graph": 4, "bank_size": 24}
     return Distill(
         student=TinyVideo(),
         teacher=TinyEeg(),
