@@ -86,6 +86,7 @@ def compare_times(
     video_s: float | None,
     max_uncovered: float,
     video_notes: Sequence[str] = (),
+    scored: bool = True,
 ) -> list[str]:
     """Lays scoring, PSG and video beside each other on the clock of the PSG.
 
@@ -97,6 +98,7 @@ def compare_times(
         video_s: length of the video in seconds; None if it is not known.
         max_uncovered: share of the scored clips that the video may lack (two minutes always).
         video_notes: what is odd about the video itself; where it lacks clips, that may be why.
+        scored: whether the night is; if not, there is nothing that PSG and video must hold.
 
     Returns:
         what a user should know, a line each.
@@ -105,6 +107,8 @@ def compare_times(
         UserError: no scored clip lies in the PSG, or the video lacks too many of those that do. The
             line says which of the three stands against the other two.
     """
+    if not scored:
+        return list(video_notes)
     first, last = float(onset_s[0]), float(onset_s[-1]) + CLIP_SECONDS
     middle = onset_s + CLIP_SECONDS / 2
     in_psg = (onset_s > -0.01) & (onset_s + CLIP_SECONDS < psg_s + 0.01)  # less than a sample

@@ -130,6 +130,7 @@ class Clips(Iterator[dict[str, Any]]):
                     *(night.night_id, hypnogram.onset_s, signal.seconds, clock, video_s),
                     settings.max_uncovered,
                     [f"video: {note}" for note in video.notes],
+                    night.scored,
                 )
 
             compare(video.declared_s)
@@ -157,8 +158,9 @@ class Clips(Iterator[dict[str, Any]]):
             self.notes += video_notes(self.clock_source, video.declared_s, video.end_s, *rates)
         if not self.counts["kept"]:
             why = ", ".join(f"{count} {reason}" for reason, count in self.counts.items() if count)
+            what = "scored night" if night.scored else "night"
             raise UserError(
-                f"night {night.night_id}: not one clip of the scored night can be used ({why})"
+                f"night {night.night_id}: not one clip of the {what} can be used ({why})"
             )
 
     def _scored_eeg(self, signal: Signal, hypnogram: Hypnogram) -> np.ndarray:

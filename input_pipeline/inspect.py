@@ -71,7 +71,9 @@ def inspect_night(night: Night, settings: ClipSettings, full: bool = False) -> F
     if hypnogram is not None:
         for text in hypnogram_notes(hypnogram):
             findings.note(text)
-        if not (hypnogram.stage >= 0).any():
+        if not night.scored:
+            findings.note("not scored; trains a student through its teacher alone")
+        elif not (hypnogram.stage >= 0).any():
             findings.errors.append(f"night {night.night_id}: no clip of a known stage")
     if video is not None:
         rates = video.frame_rate, settings.frame_rate
@@ -131,6 +133,7 @@ def _compare(
         None if video is None else video.end_s,
         settings.max_uncovered,
         () if video is None else [f"video: {note}" for note in video.notes],
+        night.scored,
     )
     if relation is not None and video is not None and video.one_clock:
         note = rate_note(relation, video.end_s, signal.seconds)

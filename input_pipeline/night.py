@@ -59,11 +59,17 @@ class Night:
     hypnogram_epoch_s: float | None = None
     """Seconds that one line of a hypnogram lasts, where the file does not say; None: 30."""
     scorer: str = ""
-    """Whose stages to take from a hypnogram of several scorers; "consensus" takes the majority."""
+    """Whose stages to take from a hypnogram of several scorers; "consensus" takes the majority;
+    `NOBODY`: the night was not scored, all its clips are of unknown stage."""
     hypnogram_confirm: str = ""
     """What the user has looked at and found right, of `CONFIRMATIONS`, with "|" between them."""
     psg_unit: str = ""
     """What the EEG's numbers are in, of `PSG_UNITS`, whatever the PSG's header says; or ""."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are stages to read."""
+        return self.scorer != NOBODY
 
     @property
     def video_files(self) -> tuple[Path, ...]:
@@ -84,6 +90,9 @@ class Night:
         """The files of the PSG, as they are listed."""
         return (self.psg,) if isinstance(self.psg, Path) else self.psg
 
+
+NOBODY = "nobody"
+"""The scorer of a night that trains a student through its teacher alone."""
 
 CONFIRMATIONS = ("lost_stage", "date")
 """`lost_stage`: annotations that look like scoring but are not understood are no stages. `date`:

@@ -170,8 +170,8 @@ def _counts(subjects: int, settings: SplitSettings) -> tuple[int, int]:
 def make_splits(nights: Sequence[Night], settings: SplitSettings) -> Splits:
     """Divides the subjects of `nights`.
 
-    Groups of one subject are trained on only, groups of two have none in validation; `notes` says
-    so.
+    Groups of one subject and subjects without a scored night are trained on only, groups of two
+    have none in validation; `notes` says so.
 
     Raises:
         UserError: a part would be empty; the line says which other settings would do.
@@ -206,7 +206,10 @@ class _EmptyPartError(Exception):
 
 
 def _make(nights: Sequence[Night], settings: SplitSettings) -> Splits:
-    groups = subject_groups(nights, settings.ahi_groups)
+    measurable = {night.subject_id for night in nights if night.scored}
+    groups = subject_groups(
+        [night for night in nights if night.subject_id in measurable], settings.ahi_groups
+    )
     if settings.mode == LEAVE_ONE_OUT:
         parts, notes = _leave_one_out(groups, settings), []
     else:
@@ -218,6 +221,10 @@ def _make(nights: Sequence[Night], settings: SplitSettings) -> Splits:
                 f"no subject is left for {part} among {sum(map(len, groups.values()))} ({sizes}); "
                 "a group needs 3 to be in all three parts"
             )
+    unscored = {night.subject_id for night in nights} - measurable
+    if unscored:
+        parts["train"] += unscored
+        notes.append(f"{len(unscored)} subjects without a scored night are trained on only")
     return Splits(
         settings,
         *(tuple(sorted(parts[part])) for part in SPLITS),

@@ -14,7 +14,7 @@ from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import DatasetSettings, prepare
 from input_pipeline.datasets.dataset_files import SPLITS_FILE, read_info
 from input_pipeline.errors import UserError
-from input_pipeline.splits import LEAVE_ONE_OUT, SPLITS, read_splits
+from input_pipeline.splits import LEAVE_ONE_OUT, read_splits
 from sacd_jax import parallel
 from sacd_jax.command_line import Parser
 from sacd_jax.config import Experiment
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     dataset = _fold_data(experiment.dataset, 0, data, keep_decoded=True)
     parallel.initialize()
     split = read_splits(dataset / SPLITS_FILE)
-    folds = sum(len(getattr(split, part)) for part in SPLITS)
+    folds = sum(map(len, split.groups.values()))  # without those whom nobody scored
     chosen = _numbers(values.folds, folds) if values.folds else range(folds)
     for fold in chosen:
         last = fold == folds - 1

@@ -49,6 +49,18 @@ def test_a_record_is_what_it_says(night):
         np.testing.assert_array_equal(clip["eeg"], np.arange(first * 125, (first + 30) * 125))
 
 
+def test_a_night_that_nobody_scored_has_all_clips_and_no_stage(night):
+    nobodys = replace(night, scorer="nobody")
+    found, scored = list(clips(nobodys, SETTINGS)), list(clips(night, SETTINGS))
+    assert [clip["clip_index"] for clip in found] == list(range(8))
+    for one, other in zip(found, scored, strict=True):
+        assert one["stage"] == -1
+        np.testing.assert_array_equal(one["eeg"], other["eeg"])
+        np.testing.assert_array_equal(one["video"], other["video"])
+    with pytest.raises(UserError, match="night n1: scorer is 'nobody', but .* names a hypnogram"):
+        list(clips(replace(nobodys, hypnogram=night.psg), SETTINGS))
+
+
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

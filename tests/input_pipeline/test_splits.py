@@ -43,6 +43,18 @@ def sizes_of(subjects: tuple[str, ...]) -> dict[str, int]:
     return dict(Counter(subject.split("-")[0] for subject in subjects))
 
 
+@pytest.mark.parametrize("mode", ["subject", "paper_val", "leave_one_subject_out"])
+def test_subjects_whom_nobody_scored_are_trained_on_only(mode):
+    nights = nights_of(normal=6, mild=6)
+    scored = make_splits(nights, mode=mode)
+    more = [Night(f"u{i}", f"u{i}", None, Path("x.edf"), scorer="nobody") for i in range(3)]
+    again = Night("again", scored.test[0], None, Path("x.edf"), scorer="nobody")
+    found = make_splits([*more, *nights, again], mode=mode)
+    assert (found.test, found.validation) == (scored.test, scored.validation)
+    assert set(found.train) == {*scored.train, "u0", "u1", "u2"}
+    assert found.notes[-1] == "3 subjects without a scored night are trained on only"
+
+
 def test_the_papers_subjects_give_the_registers_numbers():
     nights = nights_of(normal=30, mild=30, moderate=20, severe=25)
     splits = make_splits(nights, seed=0)

@@ -3,9 +3,11 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
 from input_pipeline.errors import UserError
 from input_pipeline.files import read_text
-from input_pipeline.night import Night
+from input_pipeline.night import NOBODY, Night
 from input_pipeline.readers.hypnogram.annotations import read_annotated
 from input_pipeline.readers.hypnogram.grid import Hypnogram, grid
 from input_pipeline.readers.hypnogram.lines import read_lines, split_lines
@@ -16,23 +18,36 @@ from input_pipeline.readers.hypnogram.table import check_is_no_table, find_table
 from input_pipeline.readers.hypnogram.wfdb import is_rdann, read_rdann
 from input_pipeline.readers.hypnogram.xml import read_xml
 from input_pipeline.readers.hypnogram.yasa import read_yasa
+from input_pipeline.stages import CLIP_SECONDS, UNKNOWN
 
 _EDF_STARTS = (b"0       ", b"\xffBIOSEMI")
 
 
 def read_hypnogram(night: Night) -> Hypnogram:
-    """Reads the scored stages of a night.
+    """Reads the scored stages of a night; -1 all through its PSG if nobody scored it.
 
     Raises:
         UserError: no stages, words or numbers that are not understood, several scorers and none
             chosen, or a scoring that does not fit the PSG.
     """
+    if not night.scored:
+        return _unscored(night)
     path = night.hypnogram or night.psg_files[0]
     source = Source(night, _psg_time(night), named_scheme(night))
     scored = read_annotated(path, source) if _is_edf(path, night) else _read_text(path, source)
     spans = believed(scored.scorings, night, night.hypnogram_epoch_s)
     hypnogram = grid(spans, name=night.night_id)
     return dataclasses.replace(hypnogram, notes=tuple(scored.notes))
+
+
+def _unscored(night: Night) -> Hypnogram:
+    if night.hypnogram is not None:
+        raise UserError(
+            f"night {night.night_id}: scorer is {NOBODY!r}, but the manifest names a hypnogram; "
+            "expected one of them"
+        )
+    clips = int(psg_time(night).seconds // CLIP_SECONDS)
+    return Hypnogram(np.arange(clips) * CLIP_SECONDS, np.full(clips, UNKNOWN, np.int8))
 
 
 def _psg_time(night: Night) -> PsgTime | None:
