@@ -121,6 +121,20 @@ def test_method_table_mean_spread_paper_and_judgement():
     assert "Simulated nights." in text and "within noise" in text
 
 
+def test_what_hangs_on_one_seed_is_within_noise():
+    """All subjects gain, but under one of three seeds alone."""
+    rows = [
+        MethodRow("base", {seed: _counts(0.5, seed=seed) for seed in range(3)}),
+        MethodRow("lucky", {seed: _counts((0.9, 0.5, 0.5)[seed], seed=seed) for seed in range(3)}),
+    ]
+    text, value = tables.method_table(rows, reference="base", columns=("accuracy",))
+    record = value["rows"][1]
+    assert record["against_reference"]["accuracy"]["verdict"] == "better"  # over subjects alone
+    found = record["over_subjects_and_seeds"]["accuracy"]
+    assert found["p"] > 0.2 and found["seeds"] == 3 and found["detectable"] > found["value"]
+    assert f"≈ (p {found['p']:.2f}, detects {100 * found['detectable']:.1f})" in text
+
+
 def test_method_table_of_other_classes_without_reference():
     counts = {0: np.stack([np.eye(3, dtype=int) * 4, np.ones((3, 3), int)])}
     text, value = tables.method_table(

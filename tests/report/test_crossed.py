@@ -1,0 +1,60 @@
+"""The test over subjects and seeds, on studies whose truth is known."""
+
+import numpy as np
+import pytest
+
+from sacd_jax.report.crossed import crossed_difference
+
+
+def studies(effect, of_subjects, of_seeds, rest, number=1200, subjects=25, seeds=5):
+    """Judged studies with normal effects of these standard deviations."""
+    rng = np.random.default_rng(0)
+    for _ in range(number):
+        yield crossed_difference(
+            effect
+            + of_subjects * rng.normal(size=(subjects, 1))
+            + of_seeds * rng.normal(size=(1, seeds))
+            + rest * rng.normal(size=(subjects, seeds))
+        )
+
+
+@pytest.mark.parametrize(
+    ("spreads", "sizes"),
+    [
+        ((0.05, 0.02, 0.05), {}),
+        ((0.05, 0.0, 0.05), {}),
+        ((0.02, 0.04, 0.05), {}),
+        ((0.05, 0.03, 0.05), {"subjects": 8}),
+        ((0.05, 0.03, 0.05), {"seeds": 10}),
+    ],
+)
+def test_without_an_effect_one_study_in_twenty_finds_one(spreads, sizes):
+    found = np.mean([study.p < 0.05 for study in studies(0, *spreads, **sizes)])
+    assert found == pytest.approx(0.05, abs=0.015)
+
+
+def test_where_there_is_rest_alone_it_errs_on_the_careful_side():
+    assert np.mean([study.p < 0.05 for study in studies(0, 0, 0, 0.05)]) < 0.05
+
+
+def test_the_detectable_difference_is_found_in_four_of_five_studies():
+    spreads = (0.05, 0.02, 0.05)
+    detectable = np.mean([study.detectable for study in studies(0, *spreads, number=300)])
+    found = np.mean([study.p < 0.05 for study in studies(detectable, *spreads)])
+    assert found == pytest.approx(0.8, abs=0.05)
+
+
+def test_the_interval_and_p_say_the_same_and_undefined_subjects_do_not_count():
+    differences = np.random.default_rng(1).normal(0.02, 0.05, (9, 4))
+    found = crossed_difference(np.vstack([differences, [[np.nan, 0.1, 0.1, 0.1]]]))
+    assert found == crossed_difference(differences) and (found.subjects, found.seeds) == (9, 4)
+    assert found.value == pytest.approx(differences.mean())
+    moved = crossed_difference(differences - found.low)  # the interval's end is 0
+    assert moved.p == pytest.approx(0.05)
+
+
+def test_what_cannot_be_judged_or_does_not_vary():
+    assert crossed_difference(np.zeros((5, 1))) is crossed_difference(np.zeros((1, 5))) is None
+    same = crossed_difference(np.full((4, 3), 0.25))
+    assert (same.low, same.p, same.detectable) == (0.25, 0.0, 0.0)
+    assert crossed_difference(np.zeros((4, 3))).p == 1.0
