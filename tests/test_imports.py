@@ -87,6 +87,7 @@ ROOMS = {
     "report": {"config", "metrics", "runs"},
     "analysis": {"metrics", "report", "runs"},
     "staging": {"config", "models", "report", "runs", "tasks"},
+    "exporting": {"models", "staging"},
     "sweeps": {"config", "metrics", "report", "runs", "schema", "training"},
     "pretrained": {"models", "runs"},
     "benchmarks": {"config", "models", "objectives", "parallel", "report", "tasks", "training"},

@@ -41,6 +41,9 @@ class Stager:
         sampling: which of them it sees.
         augment: what is cut out of them.
         facts: about the network and how it was trained and tested, as plain JSON.
+        compute: (variables, uint8 [clips, *clip_shape]) -> probabilities [clips, 5], not jitted.
+        variables: of the network, its norms folded, on the device.
+        taken: indices of the frames of a clip that the network sees.
     """
 
     model: model_file.Model
@@ -57,11 +60,16 @@ class Stager:
             output, _ = forward(encoder, variables, batch, train=False)
             return jax.nn.softmax(output.logits.astype(np.float32), axis=-1)
 
+        self.compute = probabilities
         self._probabilities = jax.jit(probabilities)
-        self._taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
-        shape = (1, len(self._taken), self.clips.height, self.clips.width, self.clips.channels)
-        example = centred({"video": np.zeros(shape, np.uint8)}, self.augment)
-        self._variables = jax.device_put(fold_norms(encoder, self.model.variables, example))
+        self.taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
+        example = centred({"video": np.zeros((1, *self.clip_shape), np.uint8)}, self.augment)
+        self.variables = jax.device_put(fold_norms(encoder, self.model.variables, example))
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """Frames taken, height, width and colours of a clip as `compute` gets it."""
+        return len(self.taken), self.clips.height, self.clips.width, self.clips.channels
 
     def predict(
         self,
@@ -118,7 +126,7 @@ class Stager:
                     movement[epoch] = picture_signals.movement(frames)
                     breaths[epoch] = picture_signals.breathing(frames, settings.frame_rate)
                     if not reasons[epoch]:
-                        waiting.append((epoch, frames[self._taken]))
+                        waiting.append((epoch, frames[self.taken]))
                 if len(waiting) == BATCH or (waiting and epoch == epochs - 1):
                     # Fetched a batch late: the network computes while the next pictures are read.
                     following = [each for each, _ in waiting], self._started(waiting)
@@ -135,7 +143,7 @@ class Stager:
         video = np.zeros((BATCH, *waiting[0][1].shape), np.uint8)
         for place, (_, frames) in enumerate(waiting):
             video[place] = frames
-        return self._probabilities(self._variables, video)
+        return self._probabilities(self.variables, video)
 
 
 def _fetch(running: tuple[list[int], jax.Array] | None, probabilities: np.ndarray) -> None:

@@ -124,6 +124,7 @@ class Setup:
             "augment": as_json(run.augment),
             "training": {
                 "data set": info.name,
+                "fingerprint of the clips": self.source.fingerprint,
                 "simulated": info.simulated,
                 "subjects": info.counts["train"]["subjects"],
                 "clips": info.counts["train"]["clips"],

@@ -1,0 +1,1 @@
+"""A stager as one zip file that runs without this package."""

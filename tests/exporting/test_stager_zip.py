@@ -1,0 +1,122 @@
+"""An exported stager says what the stager says, without this package and Flax; damage is seen."""
+
+import csv
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax import export as jax_export
+
+from input_pipeline.stages import STAGES
+from sacd_jax import export
+from sacd_jax.exporting.stage_clips import ExportedStager
+from sacd_jax.staging.stager import Stager, load_stager
+from tests.staging.test_stager import store
+
+pytest.importorskip("flatbuffers")
+
+
+@pytest.fixture(scope="module")
+def stager(tmp_path_factory) -> Stager:
+    return load_stager(store(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    out = folder / "stager.zip"
+    export.main(["--model", str(store(folder / "run")), "--out", str(out)])
+    return out
+
+
+ALONE = """
+import runpy, sys
+class Blocker:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in {"sacd_jax", "input_pipeline", "flax", "safetensors"}:
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Blocker())
+sys.argv[:] = ["stage_clips.py", *sys.argv[2:]]
+runpy.run_path("stage_clips.py", run_name="__main__")
+"""
+
+
+def test_it_says_what_the_stager_says_without_the_package(
+    stager, exported, run_python, tmp_path
+) -> None:
+    with zipfile.ZipFile(exported) as file:
+        file.extract("stage_clips.py", tmp_path)
+    clips = np.random.default_rng(1).integers(0, 256, (5, 30, 24, 32, 1), np.uint8)
+    np.save(tmp_path / "clips.npy", clips)
+    arguments = ("-", str(exported), "clips.npy")
+    printed = run_python(ALONE, *arguments, devices=1, cwd=tmp_path).stdout
+    rows = list(csv.DictReader(printed.splitlines()))
+    expected = jax.jit(stager.compute)(stager.variables, clips[:, stager.taken])
+    found = [[float(row[name]) for name in STAGES] for row in rows]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected, axis=0).max() > 1e-3  # it depends on the pictures
+    assert [row["stage"] for row in rows] == [STAGES[int(best)] for best in np.argmax(expected, -1)]
+
+
+def test_it_holds_a_program_for_each_platform_and_says_what_it_is(exported) -> None:
+    with zipfile.ZipFile(exported) as file:
+        programs = {
+            name: jax_export.deserialize(bytearray(file.read(f"stager_{name}.jax")))
+            for name in ("cpu", "cuda", "tpu")
+        }
+        facts = json.loads(file.read("stager.json"))
+        card = file.read("MODEL_CARD.md").decode()
+        sums = file.read("SHA256SUMS").decode().split()
+        digests = dict(zip(sums[1::2], sums[::2], strict=True))
+        assert set(digests) == set(file.namelist()) - {"SHA256SUMS"}
+        for name, digest in digests.items():
+            assert hashlib.sha256(file.read(name)).hexdigest() == digest
+    for name, program in programs.items():
+        assert program.platforms == (name,)
+        assert str(program.out_avals[0].shape) == "(clips, 5)"
+    assert len({program.mlir_module_serialized for program in programs.values()}) == 3
+    assert facts["stages"] == list(STAGES) and facts["crop"] == [20, 28]
+    for words in ("Not a medical device", "says nothing about a person", facts["weights"]):
+        assert words in card
+
+
+def rewritten(path: Path, out: Path, changes: dict[str, bytes | None]) -> Path:
+    """The same zip file with entries replaced, or left out."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = changes.get(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return out
+
+
+@pytest.mark.parametrize(
+    "damage", ["half", "empty", "one byte", "no digests", "no weights", "other weights", "odd sums"]
+)
+def test_damage_is_one_line(exported, tmp_path, damage) -> None:
+    path, content = tmp_path / "stager.zip", exported.read_bytes()
+    changes: dict[str, dict[str, bytes | None]] = {
+        "no digests": {"SHA256SUMS": None},
+        "no weights": {"weights.safetensors": None},
+        "other weights": {"weights.safetensors": bytes(100)},
+        "odd sums": {"SHA256SUMS": b"\xff\x00"},
+    }
+    if damage in changes:
+        rewritten(exported, path, changes[damage])
+    elif damage == "one byte":
+        place = len(content) // 3
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "half" else b"")
+    with pytest.raises(ValueError, match="the file is damaged or no exported stager") as raised:
+        ExportedStager(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_clips_of_another_shape_are_refused(exported) -> None:
+    with pytest.raises(ValueError, match=r"expected uint8 of shape \(clips, 30, 24, 32, 1\)"):
+        ExportedStager(exported).probabilities(np.zeros((2, 16, 24, 32, 1), np.uint8))
