@@ -25,6 +25,9 @@ class Metrics(TypedDict):
     accuracy: Any
     macro_f1: Any  # mean F1 of all classes; a class in neither truth nor prediction counts as 0
     kappa: Any  # Cohen's kappa (paper Eq. 16); nan where chance agreement is already complete
+    kappa_linear: Any  # weighted by the distance of the classes' indices; nan as kappa
+    kappa_quadratic: Any  # … by its square (Cohen 1968, as scikit-learn's cohen_kappa_score)
+    pabak: Any  # kappa with every class equally likely by chance (Byrt 1993)
     balanced_accuracy: Any  # mean recall of the classes that are there
     mcc: Any  # Matthews correlation (Gorodkin's R_K); 0 where truth or prediction is constant
     recall: Any  # the paper's "per-class accuracy"; nan for a class without clips
@@ -62,6 +65,14 @@ def _divide(numerator: ArrayLike, denominator: ArrayLike, otherwise: float) -> n
     return np.where(empty, otherwise, numerator / np.where(empty, 1, denominator))
 
 
+def _weighted_kappa(counts: np.ndarray, power: int) -> np.ndarray:
+    at = np.arange(counts.shape[-1], dtype=np.float64)
+    weight = np.abs(at[:, None] - at) ** power
+    chance = np.einsum("...t,tp,...p->...", counts.sum(-1), weight, counts.sum(-2))
+    disagreement = (weight * counts).sum((-2, -1)) * counts.sum((-2, -1))
+    return 1 - _divide(disagreement, chance, np.nan)
+
+
 def from_confusion(counts: Shaped[np.ndarray, "*more classes classes"]) -> Metrics:
     """Figures of confusion counts, for one matrix or for a stack of them at once.
 
@@ -76,6 +87,7 @@ def from_confusion(counts: Shaped[np.ndarray, "*more classes classes"]) -> Metri
     truth, predicted = counts.sum(-1), counts.sum(-2)
     correct = np.diagonal(counts, axis1=-2, axis2=-1)
     clips, hits = truth.sum(-1), correct.sum(-1)
+    classes = counts.shape[-1]
     recall = _divide(correct, truth, np.nan)
     present = truth > 0
     chance = (truth * predicted).sum(-1)  # clips^2 times the agreement expected by chance
@@ -86,6 +98,9 @@ def from_confusion(counts: Shaped[np.ndarray, "*more classes classes"]) -> Metri
         "accuracy": _divide(hits, clips, np.nan),
         "macro_f1": np.where(clips == 0, np.nan, f1.mean(-1)),
         "kappa": _divide(hits * clips - chance, clips**2 - chance, np.nan),
+        "kappa_linear": _weighted_kappa(counts, 1),
+        "kappa_quadratic": _weighted_kappa(counts, 2),
+        "pabak": _divide(hits * classes - clips, clips * (classes - 1), np.nan),
         "balanced_accuracy": _divide(
             np.where(present, recall, 0.0).sum(-1), present.sum(-1), np.nan
         ),

@@ -33,6 +33,7 @@ def test_hand_made_matrix_with_absent_classes():
     assert found["macro_f1"] == pytest.approx((6 / 7 + 0.5 + 8 / 9) / 5)
     # p_e = (4*3 + 2*2 + 4*5) / 100 = 0.36
     assert found["kappa"] == pytest.approx((0.8 - 0.36) / (1 - 0.36))
+    assert found["pabak"] == pytest.approx((0.8 - 1 / 5) / (1 - 1 / 5))
     assert found["balanced_accuracy"] == pytest.approx((0.75 + 0.5 + 1) / 3)
     # Gorodkin: (c s - sum t p) / sqrt((s^2 - sum p^2)(s^2 - sum t^2))
     assert found["mcc"] == pytest.approx((80 - 36) / math.sqrt((100 - 38) * (100 - 36)))
@@ -66,6 +67,10 @@ def test_agrees_with_scikit_learn(seed: int):
     found = metrics.from_confusion(counts)
     assert found["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(truth, predicted))
     assert found["kappa"] == pytest.approx(sklearn.metrics.cohen_kappa_score(truth, predicted))
+    for weights in ("linear", "quadratic"):
+        assert found[f"kappa_{weights}"] == pytest.approx(
+            sklearn.metrics.cohen_kappa_score(truth, predicted, labels=everything, weights=weights)
+        )
     assert found["mcc"] == pytest.approx(sklearn.metrics.matthews_corrcoef(truth, predicted))
     assert found["balanced_accuracy"] == pytest.approx(
         sklearn.metrics.balanced_accuracy_score(truth, predicted)
@@ -99,6 +104,7 @@ def test_degenerate_matrices():
     assert all(math.isnan(nothing[name]) for name in ("accuracy", "macro_f1", "kappa"))
     single = metrics.from_confusion(np.diag([7, 0, 0, 0, 0]))
     assert single["accuracy"] == 1.0
+    assert math.isnan(single["kappa_quadratic"]) and single["pabak"] == 1.0
     assert math.isnan(single["kappa"])  # chance agreement is already complete
     assert single["mcc"] == 0.0
     constant = metrics.from_confusion(np.array([[5, 0], [5, 0]]))

@@ -18,7 +18,16 @@ LEVEL = 0.95
 FEWEST_SUBJECTS = 6
 """Below this a two-sided signed-rank test cannot reach p < 0.05, whatever the differences are."""
 
-_SCALARS = ("accuracy", "macro_f1", "kappa", "balanced_accuracy", "mcc")
+_SCALARS = (
+    "accuracy",
+    "macro_f1",
+    "kappa",
+    "kappa_linear",
+    "kappa_quadratic",
+    "pabak",
+    "balanced_accuracy",
+    "mcc",
+)
 _PER_CLASS = ("recall", "precision", "f1")
 
 

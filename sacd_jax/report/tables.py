@@ -19,7 +19,7 @@ from sacd_jax.report.crossed import CrossedDifference, crossed_difference
 from sacd_jax.report.paper_results import PaperResult
 from sacd_jax.report.statistics import Difference, Estimate
 
-BESIDE_100 = ("kappa", "mcc")
+BESIDE_100 = ("kappa", "kappa_linear", "kappa_quadratic", "pabak", "mcc")
 """Figures that are not printed in percent."""
 
 
@@ -158,6 +158,9 @@ _HEADINGS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "kappa": "kappa",
+    "kappa_linear": "linear kappa",
+    "kappa_quadratic": "quadratic kappa",
+    "pabak": "PABAK",
     "mcc": "MCC",
     "balanced_accuracy": "balanced acc.",
 }
