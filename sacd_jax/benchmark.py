@@ -3,9 +3,15 @@
 import argparse
 
 from input_pipeline.command_errors import one_line_errors
-from sacd_jax.benchmarks import distill, input, step, topology
+from sacd_jax.benchmarks import distill, input, predict, step, topology
 
-SUBCOMMANDS = {"input": input, "step": step, "distill": distill, "topology": topology}
+SUBCOMMANDS = {
+    "input": input,
+    "step": step,
+    "distill": distill,
+    "topology": topology,
+    "predict": predict,
+}
 """Name -> module with a one-line docstring, `EXAMPLE`, `add_arguments` and `run`."""
 
 

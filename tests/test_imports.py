@@ -90,7 +90,16 @@ ROOMS = {
     "exporting": {"models", "staging"},
     "sweeps": {"config", "metrics", "report", "runs", "schema", "training"},
     "pretrained": {"models", "runs"},
-    "benchmarks": {"config", "models", "objectives", "parallel", "report", "tasks", "training"},
+    "benchmarks": {
+        "config",
+        "models",
+        "objectives",
+        "parallel",
+        "report",
+        "staging",
+        "tasks",
+        "training",
+    },
 }
 """Room of `sacd_jax` -> other rooms whose modules its own may import."""
 

@@ -29,7 +29,7 @@ from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.tasks.augment import centred
 
 BATCH = 4
-"""Epochs that the network sees at a time: a large network's activations of 16 are some 600 MB."""
+"""Epochs that the network sees at a time: few, for activations take memory for each of them."""
 
 
 @dataclass
