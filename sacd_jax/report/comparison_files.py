@@ -1,5 +1,6 @@
 """A comparison as it is shown and stored: on the terminal, as JSON, as Markdown, as a page."""
 
+import csv
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -9,7 +10,7 @@ from input_pipeline.stages import AHI_GROUPS, STAGES
 from sacd_jax.metrics import collapse, from_confusion, json_ready
 from sacd_jax.report import statistics, tables
 from sacd_jax.report.comparison import Results
-from sacd_jax.report.comparison_tables import difference_table, main_table
+from sacd_jax.report.comparison_tables import SUBJECT_FIGURES, difference_table, main_table
 from sacd_jax.runs.run_folder import ExperimentFolder
 
 
@@ -65,13 +66,26 @@ def show(results: Results, stream: TextIO | None = None) -> None:
 
 
 def write(results: Results, folder: ExperimentFolder) -> Path:
-    """Writes results.json, table.md and report.html; returns the page's path."""
+    """Writes results.json, table.md, subjects.csv and report.html; returns the page's path."""
     from sacd_jax.report.comparison_page import comparison_page  # imports matplotlib: slow
 
     write_json(folder.results, as_json(results))
     parts = [main_table(results), *(difference_table(results, p) for p in results.differences)]
     with whole_file(folder.table) as temporary:
         temporary.write_text("\n".join(tables.markdown(part) for part in parts))
+    _write_subjects(results, folder.subjects)
     with whole_file(folder.page) as temporary:
         temporary.write_text(comparison_page(results))
     return folder.page
+
+
+def _write_subjects(results: Results, path: Path) -> None:
+    """One line a run and subject; shares in [0, 1], empty where a figure is not defined."""
+    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("run", "subject", "clips", *SUBJECT_FIGURES))
+        for row in (row for row in results.rows if row.kind == "run"):
+            found = json_ready(from_confusion(row.counts))
+            for at, subject in enumerate(results.subjects):
+                figures = (found[name][at] for name in ("clips", *SUBJECT_FIGURES))
+                writer.writerow((row.name, subject, *figures))

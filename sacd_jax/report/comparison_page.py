@@ -97,6 +97,9 @@ def _parts(results: Results) -> Iterator[str]:
     yield from _night(results, colours)
     yield from _training(results, colours)
     yield html.details("Fewer classes", [html.table(comparison_tables.views_table(results))])
+    agreement = html.table(comparison_tables.agreement_table(results))
+    yield html.details("Agreement beyond chance", [agreement])
+    yield html.details("Each subject", [html.table(comparison_tables.subject_table(results))])
     if (results.ahi_group >= 0).any():
         strata = html.table(comparison_tables.strata_table(results))
         yield html.details("By severity of apnoea", [strata])

@@ -67,6 +67,37 @@ def views_table(results: Results) -> Table:
     return Table("Coarser views: accuracy and kappa", tuple(header), tuple(body))
 
 
+SUBJECT_FIGURES = ("accuracy", "macro_f1", "kappa")
+
+
+def agreement_table(results: Results) -> Table:
+    """Kappa in its forms with intervals."""
+    columns = ("kappa", "kappa_linear", "kappa_quadratic", "pabak")
+    body = tuple(
+        (Cell(row.name), *(tables.estimate_cell(name, row.figures[name]) for name in columns))
+        for row in results.rows
+    )
+    header = ("", *(tables.heading(name) for name in columns))
+    note = (
+        "Linear and quadratic: a mistake weighs by its distance in the order W, N1, N2, N3, REM. "
+        "PABAK: chance gives every stage alike."
+    )
+    return Table("Agreement beyond chance", header, body, (note,))
+
+
+def subject_table(results: Results) -> Table:
+    """Clips, accuracy, macro F1 and kappa of each test subject in each run."""
+    body = []
+    for row in (row for row in results.rows if row.kind == "run"):
+        found = from_confusion(row.counts)
+        for at, subject in enumerate(results.subjects):
+            figures = (tables.number(name, found[name][at]) for name in SUBJECT_FIGURES)
+            cells = (row.name, str(subject), str(found["clips"][at]), *figures)
+            body.append(tuple(map(Cell, cells)))
+    header = ("", "subject", "clips", *(tables.heading(name) for name in SUBJECT_FIGURES))
+    return Table("Each test subject", header, tuple(body))
+
+
 def strata_table(results: Results) -> Table:
     """Accuracy of each row by the subjects' severity of apnoea."""
     sizes = {

@@ -105,6 +105,11 @@ class ExperimentFolder:
         return self.path / "table.md"
 
     @property
+    def subjects(self) -> Path:
+        """The figures of each test subject, as CSV."""
+        return self.path / "subjects.csv"
+
+    @property
     def page(self) -> Path:
         """The comparison as one HTML page."""
         return self.path / "report.html"

@@ -1,5 +1,6 @@
 """The comparison of runs, from run directories to the page."""
 
+import csv
 import io
 import json
 import re
@@ -63,6 +64,30 @@ def test_chosen_differences_may_name_a_ceiling(runs, ceiling):
     assert found.differences[pairs[1]]["accuracy"].verdict == "worse"
     with pytest.raises(UserError, match="no run 'nobody'"):
         comparison.compare(runs, {}, {}, differences=[("nobody", "video baseline")])
+
+
+def test_each_subject_has_its_figures(results: comparison.Results, night: Night, tmp_path: Path):
+    folder = ExperimentFolder(tmp_path)
+    comparison_files.write(results, folder)
+    with open(folder.subjects, newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 3 * 8
+    (run,) = [run for run in results.runs if run.name == "video baseline"]
+    for line in (line for line in lines if line["run"] == run.name):
+        chosen = (night.subject_id == line["subject"]) & (night.stage >= 0)
+        truth, predicted = night.stage[chosen], run.predictions.predicted[chosen]
+        assert int(line["clips"]) == chosen.sum()
+        assert float(line["accuracy"]) == pytest.approx((truth == predicted).mean())
+        assert float(line["kappa"]) == pytest.approx(
+            sklearn.metrics.cohen_kappa_score(truth, predicted)
+        )
+        macro_f1 = sklearn.metrics.f1_score(
+            truth, predicted, labels=range(5), average="macro", zero_division=0
+        )
+        assert float(line["macro_f1"]) == pytest.approx(macro_f1)
+    page = folder.page.read_text()
+    assert all(str(subject) in page for subject in results.subjects)
+    assert "quadratic kappa" in page
 
 
 def test_json_is_plain_and_complete(results: comparison.Results):
