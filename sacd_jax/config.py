@@ -150,7 +150,8 @@ class RunConfig(Settings):
     """One training: what learns, from what, how, for how long.
 
     Attributes:
-        task: `classify` learns from labels, `distill` from a teacher as well.
+        task: `classify` learns from labels, `distill` from a teacher as well. `boost` trains no
+            network: gradient boosting on signals of the pictures (`sacd_jax.training.rival`).
         student: the network that learns. Its option `domains` set to "subjects" gives it a domain
             for each training subject.
         teacher: of `distill`; its weights are lent by `teacher.pretrained`.
@@ -187,7 +188,7 @@ class RunConfig(Settings):
         read_threads: threads that read training batches; what is read does not depend on them.
     """
 
-    task: Literal["classify", "distill"]
+    task: Literal["classify", "distill", "boost"]
     student: EncoderConfig
     teacher: EncoderConfig | None = None
     objective: ObjectiveConfig | None = None
@@ -228,7 +229,7 @@ class RunConfig(Settings):
             if distill and getattr(self, name) is None:
                 raise UserError(f"{name} is not set, expected for task 'distill'")
             if not distill and getattr(self, name) is not None:
-                raise UserError(f"{name} is set, but task is 'classify'")
+                raise UserError(f"{name} is set, but task is {self.task!r}")
         if self.teacher_cache and not distill:
             raise UserError(f"teacher_cache is set, but task {self.task!r} has no frozen teacher")
         if self.teacher_trainable and not distill:
@@ -236,7 +237,7 @@ class RunConfig(Settings):
         if self.teacher_cache and self.teacher_trainable:
             raise UserError("teacher_cache is set, but the teacher trains: expected it False")
         if self.uses_unlabelled and not distill:
-            raise UserError("unlabelled is 'distill', but task 'classify' has no teacher")
+            raise UserError(f"unlabelled is 'distill', but task {self.task!r} has no teacher")
         if self.uses_unlabelled and self.batch_mode == "balanced":
             raise UserError(
                 "unlabelled is 'distill', but batch_mode 'balanced' repeats clips by their label: "

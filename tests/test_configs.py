@@ -23,11 +23,13 @@ from sacd_jax.objectives import DataSpec
 from sacd_jax.schema import as_json
 from sacd_jax.sweeps.sweep_config import SweepConfig
 from sacd_jax.tasks import optimizer
+from sacd_jax.training import rival
 
 ROOT = Path(__file__).resolve().parent.parent
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "demo": ("miniature", "size=miniature,seed=1"),
+    "rival": ("miniature", "size=miniature,seed=1"),
     "s3ve_teacher": tuple(f"teacher={teacher}" for teacher in s3ve_teacher.TEACHERS),
     "s3ve_baseline": ("r2plus1d_18", "student=r3d_18"),
     "s3ve_distill": (
@@ -83,6 +85,9 @@ def spec_of(
 def check(experiment: Experiment) -> None:
     classes = 51 if experiment.dataset.ucf51 else 5
     for run in experiment.runs.values():
+        if run.task == "boost":
+            assert run.student.name == rival.NAME
+            continue
         batch = batch_of(experiment, run)
         lags = len(run.sampling.lags_s)
         student = spec_of(run.student, classes, batch, lags)

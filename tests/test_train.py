@@ -67,6 +67,21 @@ def same_run(one: Path, two: Path) -> None:
     assert validation[0] == validation[1]
 
 
+def test_the_rival_joins_a_finished_demo(root, demo, tmp_path):
+    workdir = tmp_path / "demo"
+    shutil.copytree(demo[0], workdir)
+    train(root, workdir, "--config", "configs/rival.py:miniature")
+    results = json.loads((workdir / "results.json").read_text())
+    pairs = [(each["run"], each["reference"]) for each in results["differences"]]
+    assert pairs == [("sacd", "baseline"), ("sacd", "rival"), ("sacd", "rival_neighbours")]
+    page = (workdir / "report.html").read_text()
+    for name in ("rival", "rival_neighbours"):
+        assert not (workdir / name / "model").exists()
+        assert f"Is sacd better than {name}?" in page and name in (workdir / "table.md").read_text()
+    assert "no network: gradient boosting" in page and "means over 15 clips" in page
+    assert weights(workdir / "sacd").keys() == weights(demo[0] / "sacd").keys()
+
+
 def test_demo_goes_from_nothing_to_a_report(demo):
     workdir, printed = demo
     for name in ("teacher", "baseline", "sacd"):

@@ -11,7 +11,8 @@ from input_pipeline.datasets.simulated_nights import nights_folder
 from input_pipeline.digests import write_verified_json
 from input_pipeline.errors import UserError
 from input_pipeline.stages import STAGES
-from sacd_jax.config import Experiment
+from sacd_jax.config import Experiment, RunConfig
+from sacd_jax.report import wording
 from sacd_jax.runs import run_folder
 from sacd_jax.runs.run_folder import ExperimentFolder
 
@@ -47,6 +48,13 @@ def read_description(folder: ExperimentFolder) -> dict[str, Any]:
     return facts
 
 
+def _rival(run: RunConfig) -> str:
+    """What a newcomer must know of a row that is no network."""
+    said = "no network: gradient boosting on breathing and movement, read from the same pictures"
+    around = run.student.options.get("neighbours")
+    return f"{said}, with means over {wording.counted(max(around), 'clip')}" if around else said
+
+
 def report(workdir: Path) -> Path:
     """Compares the finished runs of an experiment.
 
@@ -75,9 +83,15 @@ def report(workdir: Path) -> Path:
     info = read_info(dataset)
     if info.classes != STAGES:
         return classification.write(runs, info.classes, info.split_mode, folder)
+    settings = {name: run_folder.read_run(path)[0] for name, path in runs.items()}
+    networks = [name for name in runs if settings[name].task != "boost"]
+    rivals = [name for name in runs if name not in networks]
+    # The last network against the one before it, and against every rival.
+    judged = list(zip(networks[-1:], networks[-2:-1], strict=False))
+    judged += [(network, each) for network in networks[-1:] for each in rivals]
     ceilings = {}
     if facts["nights"]:
-        last, _ = run_folder.read_run(list(runs.values())[-1])
+        last = settings[(networks or rivals)[-1]]
         ceilings = ceiling(
             workdir / facts["nights"],
             open_split(dataset, "train").table,
@@ -90,6 +104,12 @@ def report(workdir: Path) -> Path:
     card = data_card.read_card(dataset, info)
     if card is not None:
         about["data_card"] = data_card.summary(card)
-    results = comparison.compare(runs, ceilings, about)
+    results = comparison.compare(
+        runs,
+        ceilings,
+        about,
+        differences=judged,
+        explanations={name: _rival(settings[name]) for name in rivals},
+    )
     comparison_files.show(results)
     return comparison_files.write(results, folder)

@@ -20,6 +20,7 @@ from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks.augment import centred
 from sacd_jax.tasks.train_state import Tree
+from sacd_jax.training import rival
 from sacd_jax.training.watchdog import alive
 
 SEQUENCE_LENGTH = 25
@@ -188,6 +189,14 @@ def store_predictions(
     return figures(outputs)
 
 
+def store_rival(run: RunConfig, dataset: Path, split: str, folder: RunFolder) -> metrics.Metrics:
+    """The same for a run of task `boost`, which has no network."""
+    outputs = rival.outputs(run, dataset, split)
+    if jax.process_index() == 0:
+        predictions.write(folder.predictions(split), outputs, open_split(dataset, split))
+    return figures(outputs)
+
+
 def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:
     """The same for a finished run, from what lies in its folder.
 
@@ -195,6 +204,8 @@ def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:
         UserError: not the folder of a finished run, or its data set is gone.
     """
     run, dataset = run_folder.read_run(workdir)
+    if run.task == "boost":
+        return store_rival(run, dataset, split, RunFolder(workdir))
     model, mesh = model_file.load(workdir), parallel.make_mesh()
     encoder = models.create(model.encoder, model.num_classes, **model.options)
     encoder = at_precision(encoder, resolved(run.precision, parallel.platform(mesh)))

@@ -19,9 +19,9 @@ from sacd_jax.runs import model_file, run_folder
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
 from sacd_jax.tasks.train_state import TrainState
-from sacd_jax.training import teacher_outputs
+from sacd_jax.training import rival, teacher_outputs
 from sacd_jax.training.checkpoints import Checkpoints, newest_step
-from sacd_jax.training.evaluator import Evaluator, figures, store_predictions
+from sacd_jax.training.evaluator import Evaluator, figures, store_predictions, store_rival
 from sacd_jax.training.meters import Stopwatch, Window
 from sacd_jax.training.stopping import stop_request
 from sacd_jax.training.watchdog import alive, watchdog
@@ -60,6 +60,10 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     folder = run_folder.claim(workdir, run, dataset, precision)
     if folder.finished:
         print(f"{workdir.name}: finished earlier, kept as it is", file=sys.stderr)
+        return
+
+    if run.task == "boost":
+        _boost(run, folder, dataset)
         return
 
     # Data
@@ -168,6 +172,17 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     parallel.wait_for_all("model")
     selected = model_file.load(folder.model)
     store_predictions(evaluate, selected, mesh, open_split(dataset, "test"), folder)
+
+
+def _boost(run: RunConfig, folder: run_folder.RunFolder, dataset: Path) -> None:
+    """The rival takes no steps: its figures on validation and its predictions are all it leaves."""
+    if jax.process_index() == 0:
+        with contextlib.closing(MetricsLog(folder.path)) as log:
+            validation = open_split(dataset, "validation")
+            measured = figures(rival.outputs(run, dataset, "validation"))
+            log.write_figures("validation", 1, measured, validation.info.classes)
+        store_rival(run, dataset, "test", folder)
+    parallel.wait_for_all("rival")
 
 
 def _introduce(
