@@ -180,7 +180,7 @@ def test_one_name_without_the_prefix_keeps_all_prefixes(tmp_path):
 def test_old_files_are_refused_with_the_way_out(tmp_path):
     legacy = tmp_path / "legacy.pth"
     legacy.write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.")
-    assert "old-style pickle" in refusal(legacy)
+    assert "old-style PyTorch pickle" in refusal(legacy)
     tar = tmp_path / "tar.pth"
     with tarfile.open(tar, "w") as archive:
         archive.add(legacy, "storages")

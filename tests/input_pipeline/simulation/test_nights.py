@@ -82,7 +82,7 @@ def test_finished_nights_are_kept_and_more_can_be_added(short, tmp_path):
 
 
 def test_nights_of_other_settings_are_not_mixed(short):
-    with pytest.raises(UserError, match="crf 23, asked for is 20"):
+    with pytest.raises(UserError, match="crf 23, expected 20"):
         simulate_nights(dataclasses.replace(SHORT, crf=20), short)
 
 
