@@ -147,6 +147,7 @@ def test_the_written_files(results: comparison.Results, tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "report.html",
         "results.json",
+        "subjects.csv",
         "table.md",
     ]
     page = page_path.read_text()
