@@ -43,7 +43,16 @@ OTHER = {
 }
 """Setting -> values to try, where a setting is no number, no switch and no free word."""
 
-NOT_ALONE = ("task", "batch_mode", "mode", "lags_s", "scale", "teacher_cache", "teacher_trainable")
+NOT_ALONE = (
+    "task",
+    "batch_mode",
+    "mode",
+    "lags_s",
+    "scale",
+    "teacher_cache",
+    "teacher_trainable",
+    "unlabelled",
+)
 """Settings that others must go with."""
 
 
