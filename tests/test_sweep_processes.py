@@ -1,5 +1,6 @@
 """A sweep as a user runs it: stopped, killed in part, and gone on with."""
 
+import json
 import os
 import shutil
 import signal
