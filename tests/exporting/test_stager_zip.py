@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
+from input_pipeline.errors import UserError
 from input_pipeline.stages import STAGES
 from sacd_jax import export
+from sacd_jax.exporting import stager_zip
 from sacd_jax.exporting.stage_clips import ExportedStager
 from sacd_jax.staging.stager import Stager, load_stager
 from tests.staging.test_stager import store
-
-pytest.importorskip("flatbuffers")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,14 @@ def test_it_holds_a_program_for_each_platform_and_says_what_it_is(exported) -> N
     assert facts["stages"] == list(STAGES) and facts["crop"] == [20, 28]
     for words in ("Not a medical device", "says nothing about a person", facts["weights"]):
         assert words in card
+
+
+def test_a_file_that_says_something_else_is_not_left(stager, tmp_path, monkeypatch) -> None:
+    right = ExportedStager.probabilities
+    monkeypatch.setattr(ExportedStager, "probabilities", lambda *what: right(*what) + 1e-3)
+    with pytest.raises(UserError, match=r"off by 0.001 in a probability, expected at most 1e-05"):
+        stager_zip.write(stager, tmp_path / "stager.zip")
+    assert list(tmp_path.iterdir()) == []
 
 
 def rewritten(path: Path, out: Path, changes: dict[str, bytes | None]) -> Path:
