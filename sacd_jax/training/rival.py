@@ -1,9 +1,9 @@
 """The networks' rival: gradient boosting on breathing and movement, by plain signal processing.
 
 It sees all stored frames of the clips, learns from the labels of the same training subjects, and
-stands in every table: a network that does not beat it has not earned its cost. The settings are
-scikit-learn's own; none was chosen on any figure. It is learned anew where it is asked, in about
-a minute for the demo, and always the same, so that no classifier needs to be stored.
+stands in every table: a network that does not beat it has not earned its cost. The classifier has
+scikit-learn's own settings. It is learned anew where it is asked, and always the same, so that
+none needs to be stored.
 """
 
 import functools
