@@ -53,7 +53,7 @@ def test_a_night_becomes_files_and_a_page_that_name_nobody(model, nights, tmp_pa
     rows = list(csv.DictReader((out / "hypnogram.csv").read_text().splitlines()))
     assert len(rows) == statistics["epochs"] == 6
     page = (out / "report.html").read_text()
-    for words in ("simulated nights", "not a medical device", "rem latency", "WASO", "in bed"):
+    for words in ("simulated nights", "not a medical device", "REM latency", "WASO", "in bed"):
         assert words in page
     assert "http" not in page.replace("http://www.w3.org", "") and "<script" not in page
 

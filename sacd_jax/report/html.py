@@ -41,6 +41,7 @@ table { border-collapse: collapse; margin: .8rem 0 .4rem; font-variant-numeric: 
 th, td { padding: .32rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
+th.prose, td.prose { text-align: left; white-space: normal; min-width: 12rem; }
 thead th { border-bottom: 2px solid var(--soft); font-weight: 600; }
 td small { display: block; color: var(--soft); font-size: .76rem; line-height: 1.2; }
 tr.strong td { font-weight: 650; }
@@ -56,7 +57,12 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; ma
   font-size: .92rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
-@media print { details { border: 0; } }
+@media (max-width: 40rem) { figure { overflow-x: auto; }
+  figure img { width: 44rem; max-width: none; } }
+@media print { main { padding: 0; max-width: none; } body { font-size: 12px; }
+  h1, h2, summary { break-after: avoid; } figure, tr, .answer, .tiles div { break-inside: avoid; }
+  .wide { overflow: visible; } th, td { padding: .2rem .35rem; }
+  details { border: 0; } details::details-content { content-visibility: visible; height: auto; } }
 """
 
 
@@ -99,15 +105,20 @@ def picture(png: bytes, description: str, caption: str = "") -> str:
 
 def table(content: Table, kinds: Sequence[str] = (), notes: bool = True) -> str:
     """A table; `kinds` gives rows a style ("strong", "weak", "")."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in content.header)
+    columns = range(len(content.header))
+    style = [' class="prose"' if column in content.prose else "" for column in columns]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(name)}</th>'
+        for name, kind in zip(content.header, style, strict=True)
+    )
     body = []
     for at, row in enumerate(content.rows):
         kind = f' class="{escape(kinds[at])}"' if at < len(kinds) and kinds[at] else ""
         cells = "".join(
-            f"<td>{escape(cell.text)}"
+            f"<td{column}>{escape(cell.text)}"
             + (f"<small>{escape(cell.detail)}</small>" if cell.detail else "")
             + "</td>"
-            for cell in row
+            for cell, column in zip(row, style, strict=True)
         )
         body.append(f"<tr{kind}>{cells}</tr>")
     below = "".join(paragraph(note, "soft") for note in content.notes) if notes else ""

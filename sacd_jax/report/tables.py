@@ -33,12 +33,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a header; the first column holds names. Notes stand below."""
+    """Rows of cells under a header; the first column holds names. Notes stand below.
+
+    `prose` are the columns that hold words, which a page may break into lines.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    prose: tuple[int, ...] = ()
 
 
 def number(name: str, value: float, signed: bool = False) -> str:

@@ -108,7 +108,7 @@ def night_page(night: StagedNight, statistics: Mapping[str, Any], picture: bytes
             "The network learned from simulated nights: what it says of a person's night means "
             "nothing."
         )
-    title = f"Night {name}: sleep stages from video"
+    title = f"Sleep stages from video: {name}"
     return html.page(title, _parts(night, statistics, picture), banners)
 
 
@@ -162,8 +162,9 @@ def _table(statistics: Mapping[str, Any]) -> tables.Table:
             text = str(value)
         else:
             text = _minutes(value)
-        rows.append(tuple(tables.Cell(each) for each in (key.replace("_", " "), text, meaning)))
-    return tables.Table("", ("", "value", "definition"), tuple(rows), ())
+        label = key.replace("_", " ").replace("rem ", "REM ")
+        rows.append(tuple(tables.Cell(each) for each in (label, text, meaning)))
+    return tables.Table("", ("", "value", "definition"), tuple(rows), prose=(2,))
 
 
 def _stages(statistics: Mapping[str, Any]) -> tables.Table:
@@ -176,7 +177,11 @@ def _stages(statistics: Mapping[str, Any]) -> tables.Table:
         view = statistics["minutes_by_view"][classes]
         text = ", ".join(f"{name} {minutes:.1f}" for name, minutes in view.items())
         rows.append(tuple(tables.Cell(each) for each in (f"{classes} classes", text, "")))
-    return tables.Table("", ("stage", "minutes", "of sleep"), tuple(rows), ())
+    note = (
+        "Fewer classes: the likeliest one where probabilities of its stages are added up, so their "
+        "minutes may differ from the sums of the stages above."
+    )
+    return tables.Table("", ("stage", "minutes", "of sleep"), tuple(rows), (note,), prose=(1,))
 
 
 def _unscored(statistics: Mapping[str, Any]) -> str:
