@@ -125,6 +125,16 @@ def test_damage_is_one_line(exported, tmp_path, damage) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_whole_file_whose_content_was_changed_is_told_by_its_digest(exported, tmp_path) -> None:
+    with zipfile.ZipFile(exported) as file:
+        facts = file.read("stager.json")
+    changed = facts.replace(b'"N1"', b'"N2"', 1)
+    assert changed != facts
+    path = rewritten(exported, tmp_path / "stager.zip", {"stager.json": changed})
+    with pytest.raises(ValueError, match="a digest differs"):
+        ExportedStager(path)
+
+
 def test_clips_of_another_shape_are_refused(exported) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 of shape \(clips, 30, 24, 32, 1\)"):
         ExportedStager(exported).probabilities(np.zeros((2, 16, 24, 32, 1), np.uint8))

@@ -42,6 +42,7 @@ def test_the_choice_follows_from_the_seed_and_grows_with_the_fraction():
     assert chosen[4] == {"s15", "s25", "s49", "s59"}  # on every machine
     assert chosen[4] != set(labelled_subjects(TABLE, 4 / 64, seed=1))
     assert len(labelled_subjects(TABLE, 1e-6, seed=0)) == 1
+    assert len(labelled_subjects(TABLE, 3.6 / 64, seed=0)) == 4  # to the nearest
 
 
 def test_a_subject_with_unknown_apnoea_may_be_chosen():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sacd_jax.report.crossed import crossed_difference
 
@@ -51,6 +52,25 @@ def test_the_interval_and_p_say_the_same_and_undefined_subjects_do_not_count():
     assert found.value == pytest.approx(differences.mean())
     moved = crossed_difference(differences - found.low)  # the interval's end is 0
     assert moved.p == pytest.approx(0.05)
+
+
+def test_the_interval_is_that_of_the_variance_components():
+    """The variance of the mean from those of subjects' and seeds' means, less what both share."""
+    cells = 0.1 * np.array([[0.0, 5.0, 1.0], [2.0, 9.0, 4.0], [1.0, 9.0, 2.0], [4.0, 8.0, 5.0]])
+    subjects, seeds = cells.shape
+    rest = cells - cells.mean(1, keepdims=True) - cells.mean(0) + cells.mean()
+    shared = np.sum(rest**2) / ((subjects - 1) * (seeds - 1) * cells.size)
+    parts = np.array([cells.mean(1).var(ddof=1) / subjects, cells.mean(0).var(ddof=1) / seeds])
+    variance = parts.sum() - shared
+    df = variance**2 / (
+        parts[0] ** 2 / (subjects - 1)
+        + parts[1] ** 2 / (seeds - 1)
+        + shared**2 / ((subjects - 1) * (seeds - 1))
+    )
+    found = crossed_difference(cells)
+    low, high = stats.t.interval(0.95, df, loc=cells.mean(), scale=np.sqrt(variance))
+    np.testing.assert_allclose((found.low, found.high), (low, high), rtol=1e-12)
+    assert found.p == pytest.approx(2 * stats.t.sf(cells.mean() / np.sqrt(variance), df))
 
 
 def test_what_cannot_be_judged_or_does_not_vary():
