@@ -61,8 +61,8 @@ class _Group(NamedTuple):
     """Clips that belong together in a batch, not read yet."""
 
     rows: np.ndarray
-    frames: list[np.ndarray]
-    """Stored frames to take of each clip; none of padding."""
+    offsets: np.ndarray
+    """Places of the moments, see `Sampling.indices`."""
     is_first: bool = False
 
 
@@ -175,14 +175,15 @@ class Loader:
         elements = self._all_windows(windows)
         padding = np.full((-len(elements) % batch_size, 2), (len(self.source), 0))
 
-        def group(element: Int[np.ndarray, "2"]) -> _Group:
-            row, window = element.tolist()
-            return _Group(element[:1], [self._windows(row, windows)[window]])
+        def read(elements: Sequence[Int[np.ndarray, "2"]]) -> Batch:
+            rows, numbers = np.stack(elements).T
+            places = zip(rows.tolist(), numbers.tolist(), strict=True)
+            return self._gather(
+                rows, [self._windows(row, windows)[number] for row, number in places]
+            )
 
-        dataset = (
-            grain.MapDataset.source(np.concatenate([elements, padding]))
-            .map(group)
-            .batch(share, batch_fn=self._read)
+        dataset = grain.MapDataset.source(np.concatenate([elements, padding])).batch(
+            share, batch_fn=read
         )
         return self._batches(dataset)
 
@@ -217,23 +218,25 @@ class Loader:
 
     def _random_group(self, rows: np.ndarray, rng: np.random.Generator) -> _Group:
         # `rng` depends on the seed and the position alone.
-        return _Group(rows, self._frames(rows, rng.random(len(rows))))
+        return _Group(rows, rng.random(len(rows)))
 
     def _random_sequence(
         self, element: tuple[np.ndarray, bool], rng: np.random.Generator
     ) -> _Group:
         rows, is_first = element
-        return _Group(rows, self._frames(rows, rng.random(len(rows))), is_first)
+        return _Group(rows, rng.random(len(rows)), is_first)
 
     def _centred_sequence(self, element: tuple[np.ndarray, bool]) -> _Group:
         rows, is_first = element
-        return _Group(rows, self._frames(rows, np.full(len(rows), 0.5)), is_first)
+        return _Group(rows, np.full(len(rows), 0.5), is_first)
 
-    def _frames(self, rows: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
-        """The stored frames to take; `offsets` are places of the moments."""
+    def _frames(self, rows: np.ndarray, offsets: np.ndarray) -> Sequence[np.ndarray]:
+        """The stored frames to take of each clip; of padding, any."""
         if "video" not in self.keys:
             return [_NO_FRAMES] * len(rows)
         rate, stored = self.source.info.frame_rate, self.source.stored_frames
+        if self.sampling.mode == "spread":  # clips are of one length; all at once is faster
+            return self.sampling.indices(self.source.info.frames, rate, offsets)
         return [
             _NO_FRAMES
             if row >= len(stored)
@@ -260,9 +263,12 @@ class Loader:
     # From groups to the arrays of a batch
 
     def _read(self, groups: Sequence[_Group]) -> Batch:
-        """Reads every clip once, into its place in the batch."""
         rows = np.concatenate([group.rows for group in groups])
-        frames = [taken for group in groups for taken in group.frames]
+        offsets = np.concatenate([group.offsets for group in groups])
+        return self._gather(rows, self._frames(rows, offsets))
+
+    def _gather(self, rows: np.ndarray, frames: Sequence[np.ndarray]) -> Batch:
+        """Reads every clip once, into its place in the batch."""
         mask = rows < len(self.source)
         batch: Batch = {
             key: np.empty((len(rows), *form.shape), form.dtype)

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from input_pipeline.errors import UserError
 
@@ -89,8 +89,8 @@ class Sampling:
         _stored_lags(self, stored, frame_rate)
 
     def indices(
-        self, stored: int, frame_rate: float, offset: float = 0.5
-    ) -> Int[np.ndarray, " frames"]:
+        self, stored: int, frame_rate: float, offset: float | Float[np.ndarray, " clips"] = 0.5
+    ) -> Int[np.ndarray, "*clips frames"]:
         """Indices of the stored frames that are taken, moment by moment, within a moment lag by
         lag.
 
@@ -98,7 +98,7 @@ class Sampling:
             stored: frames stored a clip.
             frame_rate: stored frames a second.
             offset: place within each moment's part of the clip, or of the first frame among those
-                a window may begin with; 0 to < 1.
+                a window may begin with; 0 to < 1. Several at once in mode `spread` alone.
         """
         if self.mode == "consecutive":
             starts = max(
@@ -107,9 +107,10 @@ class Sampling:
             return self._window(int(offset * starts), stored)
         lags, span = _stored_lags(self, stored, frame_rate)
         # So near to 1 an offset would be rounded up at some moments and not at others.
-        places = np.arange(self.moments) + min(offset, 1 - 1e-9)
+        places = np.arange(self.moments) + np.minimum(offset, 1 - 1e-9)[..., None]
         moments = np.floor(places * (span / self.moments)).astype(np.int64)
-        return (np.minimum(moments, span - 1)[:, None] + lags).reshape(-1)
+        taken = np.minimum(moments, span - 1)[..., None] + lags
+        return taken.reshape(*taken.shape[:-2], -1)
 
     def _window(self, start: int, stored: int) -> Int[np.ndarray, " frames"]:
         """Frames from `start` on; at the clip's end those of the window begin anew."""

@@ -92,11 +92,11 @@ class FrameFiles:
         """
         shard = int(np.searchsorted(self._first, row, "right")) - 1
         first = (row - int(self._first[shard])) * self._sums.shape[1]
-        file, size, sums = self._files[shard], self._frame_bytes, self._sums[row]
-        for target, frame in zip(out, frames.tolist(), strict=True):
+        file, size, sums = self._files[shard], self._frame_bytes, self._sums[row][frames].tolist()
+        for target, frame, expected in zip(out, frames.tolist(), sums, strict=True):
             # preadv copies once, waits without the GIL and cannot be killed by a file that shrinks.
             read = os.preadv(file, [target], (first + frame) * size)
-            if read != size or xxhash.xxh3_64_intdigest(target) != sums[frame]:
+            if read != size or xxhash.xxh3_64_intdigest(target) != expected:
                 raise ValueError(f"{self._paths[shard].name}: frame {frame} of row {row}")
 
 

@@ -42,6 +42,9 @@ def test_frames_exist_ascend_and_do_not_repeat(moments, lags, offset):
             sampling.check(60, 2.0)
         return
     frames = sampling.indices(60, 2.0, offset).reshape(moments, -1)
+    several = sampling.indices(60, 2.0, np.array([0.5, offset]))
+    np.testing.assert_array_equal(several[0], sampling.indices(60, 2.0))
+    np.testing.assert_array_equal(several[1], frames.reshape(-1))
     assert frames.min() >= 0 and frames.max() <= 59
     assert np.all(np.diff(frames, axis=0) > 0) and np.all(np.diff(frames, axis=1) > 0)
 
