@@ -116,6 +116,8 @@ class ClipSource(Sequence[Clip]):
         """Opens the shards; raises RuntimeError or ValueError for what is no such file."""
         self.info, self.split, self.table = info, split, table
         self._recorded = table.stage
+        self._places = np.arange(len(table))  # where in the shards each row's record is
+        self._left_out: tuple[str, ...] = ()
         self._frame_files = frame_files
         self._records = ArrayRecordDataSource([str(path) for path in shards])
         self._shards, self._forms = shards, input_forms(info)
@@ -129,7 +131,8 @@ class ClipSource(Sequence[Clip]):
     def fingerprint(self) -> str:
         """Changes with the data, the settings they were made with and the split; not with the
         place."""
-        return fingerprint([self.info.fingerprint, self.split])
+        facts = [self.info.fingerprint, self.split]
+        return fingerprint([*facts, self._left_out] if self._left_out else facts)
 
     def with_labels_of(self, fraction: float, seed: int) -> Self:
         """The same clips, without the labels of all but a share of the subjects.
@@ -145,6 +148,28 @@ class ClipSource(Sequence[Clip]):
         seen.table = dataclasses.replace(
             self.table, stage=np.where(kept, self.table.stage, np.int32(UNKNOWN))
         )
+        return seen
+
+    def without_subjects(self, subjects: Iterable[str]) -> Self:
+        """The split as if these subjects were not in it: no clip of theirs can be read.
+
+        Rows count the clips that are left, and the fingerprint is that of other data. Subjects
+        whom the split does not have change nothing.
+        """
+        left_out = np.isin(self.table.subject_id, list(subjects))
+        if not left_out.any():
+            return self
+        seen, rows = copy.copy(self), np.flatnonzero(~left_out)
+        names = np.unique(self.table.subject_id[left_out]).tolist()
+        seen._left_out = tuple(sorted({*self._left_out, *names}))
+        seen.table = ClipTable(
+            **{
+                name: None if column is None else column[rows]
+                for name, column in vars(self.table).items()
+            }
+        )
+        seen._places, seen._recorded = self._places[rows], self._recorded[rows]
+        seen.stored_frames = self.stored_frames[rows]
         return seen
 
     @property
@@ -200,7 +225,7 @@ class ClipSource(Sequence[Clip]):
     def _read_frames(self, row: int, frames: np.ndarray, out: np.ndarray) -> None:
         assert self._frame_files is not None
         try:
-            self._frame_files.read(row, frames, out)
+            self._frame_files.read(int(self._places[row]), frames, out)
         except ValueError as error:
             raise UserError(
                 f"{error} is damaged (its checksum differs); {rebuild(self._folder)}"
@@ -208,7 +233,7 @@ class ClipSource(Sequence[Clip]):
 
     def _arrays(self, row: int, names: Iterable[str]) -> Clip:
         try:
-            example = parse_example(self._records[row])
+            example = parse_example(self._records[int(self._places[row])])
             arrays = {name: self._view(name, example) for name in names}
             stage = example["stage"]
         except (RuntimeError, ValueError, IndexError, KeyError, TypeError):
@@ -226,7 +251,7 @@ class ClipSource(Sequence[Clip]):
 
     def _damage(self, index: int, what: str) -> str:
         """The line about a record: which one of which shard, and what to do."""
-        name, record = "", index
+        name, record = "", int(self._places[index])
         for shard in self._shards:
             count = ArrayRecordReader(str(shard)).num_records()
             name = shard.name

@@ -13,12 +13,13 @@ import jax
 import numpy as np
 
 from input_pipeline.command_errors import one_line_errors
+from input_pipeline.errors import UserError
 from input_pipeline.source import open_split
 from input_pipeline.splits import SPLITS
 from sacd_jax import parallel
-from sacd_jax.runs import model_file, run_folder
-from sacd_jax.runs.run_folder import RunFolder
+from sacd_jax.runs import run_folder
 from sacd_jax.training import teacher_outputs
+from sacd_jax.training.loop import train_folds
 
 EXAMPLE = "python -m sacd_jax.cache_teacher --workdir runs/demo/teacher"
 
@@ -37,13 +38,25 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--split", choices=SPLITS, action="append", help="part of the data; all by default"
     )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=0,
+        help="also what networks that did not see a clip's subject say of the training clips, for "
+        "trainings with teacher_folds: the number of folds, 2 or more; they are trained if missing",
+    )
     arguments = parser.parse_args(argv)
+    splits, folds = arguments.split or SPLITS, arguments.folds
+    if folds and (folds < 2 or "train" not in splits):
+        raise UserError(f"--folds {folds}: expected 2 or more, and train among the splits")
     parallel.initialize()
     run, dataset = run_folder.read_run(arguments.workdir)
-    model, mesh = model_file.load(arguments.workdir), parallel.make_mesh()
-    for split in arguments.split or SPLITS:
-        folder = RunFolder(arguments.workdir).teacher_cache(split)
-        new = teacher_outputs.refresh(folder, model, open_split(dataset, split), run, mesh)
+    mesh = parallel.make_mesh()
+    if folds:
+        train_folds(arguments.workdir, folds, dataset)
+    for split, of in [*((split, 0) for split in splits), *([("train", folds)] if folds else ())]:
+        source = open_split(dataset, split)
+        folder, new = teacher_outputs.refresh(arguments.workdir, source, run, mesh, of)
         if jax.process_index() != 0:
             continue
         if not new:

@@ -39,6 +39,13 @@ Interval = Annotated[
     tuple[float, ...],
     Range("two ascending numbers above 0", lambda p: not p or (len(p) == 2 and 0 < p[0] <= p[1])),
 ]
+Fold = Annotated[
+    tuple[int, ...],
+    Range(
+        "() or (fold, folds, seed), as (0, 4, 0)",
+        lambda f: not f or (len(f) == 3 and 0 <= f[0] < f[1] and f[1] >= 2 and f[2] >= 0),
+    ),
+]
 BatchMode = Annotated[str, Range(f"one of {', '.join(BATCH_MODES)}", BATCH_MODES.__contains__)]
 
 
@@ -176,6 +183,11 @@ class RunConfig(Settings):
             choices leave the clip out.
         teacher_cache: run the frozen teacher over the split once, and read its outputs from then on
             (`sacd_jax.cache_teacher`).
+        teacher_folds: the stored outputs of each training clip come from one of so many networks
+            that are trained as the teacher was, but without a part of the subjects, that of the
+            clip among them (`sacd_jax.training.teacher_folds`); 0 takes the teacher's own.
+        without_fold: (fold, folds, seed): trains, and chooses its network, without the subjects of
+            one of so many parts, counted from 0 (`input_pipeline.subject_folds`).
         teacher_trainable: the teacher trains with the student.
         key_encoder_decay: of the student's moving average, which makes the keys of memory banks.
         select: which network is kept: that of the `best` validation accuracy, or the `last`.
@@ -205,6 +217,8 @@ class RunConfig(Settings):
     unlabelled: Literal["leave_out", "distill"] = "leave_out"
     pseudo_label_confidence: Share | None = None
     teacher_cache: bool = False
+    teacher_folds: Annotated[int, Range("0, or 2 or more", lambda n: n == 0 or n >= 2)] = 0
+    without_fold: Fold = ()
     teacher_trainable: bool = False
     key_encoder_decay: Share = 0.999
     select: Literal["best", "last"] = "best"
@@ -236,6 +250,10 @@ class RunConfig(Settings):
             raise UserError(f"teacher_trainable is set, but task {self.task!r} has no teacher")
         if self.teacher_cache and self.teacher_trainable:
             raise UserError("teacher_cache is set, but the teacher trains: expected it False")
+        if self.teacher_folds and not self.teacher_cache:
+            raise UserError("teacher_folds is set, expected teacher_cache True with it")
+        if self.without_fold and self.task != "classify":
+            raise UserError(f"without_fold is set, expected task 'classify', not {self.task!r}")
         if self.uses_unlabelled and not distill:
             raise UserError(f"unlabelled is 'distill', but task {self.task!r} has no teacher")
         if self.uses_unlabelled and self.batch_mode == "balanced":

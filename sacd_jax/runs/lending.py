@@ -26,10 +26,11 @@ def lender(encoder: EncoderConfig, siblings: Path) -> Path:
         raise UserError(
             f"teacher {encoder.name}: pretrained is not set, expected a run or a folder"
         )
-    return _run_or_folder(encoder.pretrained, siblings)
+    return run_or_folder(encoder.pretrained, siblings)
 
 
-def _run_or_folder(origin: str, siblings: Path) -> Path:
+def run_or_folder(origin: str, siblings: Path) -> Path:
+    """The folder that a config means: of the experiment's run of that name, or else any."""
     sibling = siblings / origin
     return sibling if sibling.is_dir() else Path(origin)
 
@@ -80,6 +81,6 @@ def first_variables(
                 f"parts of {config.name}: there is no {part!r}, expected some of "
                 f"{', '.join(variables['params'])}"
             )
-        stored = model_file.load(_run_or_folder(origin, siblings)).variables
+        stored = model_file.load(run_or_folder(origin, siblings)).variables
         variables = model_file.replace_part(variables, part, stored)
     return variables

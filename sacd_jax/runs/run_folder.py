@@ -65,13 +65,25 @@ class RunFolder:
         """The selected network, a folder of `model_file`."""
         return self.path / "model"
 
+    @property
+    def folds_lock(self) -> Path:
+        """Held by the process that trains this training's folds."""
+        return self.path / ".folds.lock"
+
     def predictions(self, split: str) -> Path:
         """The selected network's predictions on a split."""
         return self.path / f"predictions_{split}.npz"
 
-    def teacher_cache(self, split: str) -> Path:
-        """Outputs of the selected network on a split, for students that learn from it."""
-        return self.path / "teacher_cache" / split
+    def teacher_cache(self, split: str, folds: int = 0) -> Path:
+        """Outputs of the selected network on a split, for students that learn from it.
+
+        With `folds`, those of as many networks that were trained without a part of the subjects.
+        """
+        return self.path / "teacher_cache" / (f"{split}-of-{folds}-folds" if folds else split)
+
+    def without_fold(self, fold: int, folds: int) -> "RunFolder":
+        """The same training without one of so many parts of the subjects, beside this one."""
+        return RunFolder(self.path.with_name(f"{self.path.name}-without-{fold}-of-{folds}"))
 
     @property
     def finished(self) -> bool:

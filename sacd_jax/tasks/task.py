@@ -116,7 +116,7 @@ class Setup:
 
     def inputs(self) -> dict[str, Any]:
         """How clips are made for the student and what it learns from, as its model file says."""
-        info, run = self.source.info, self.run
+        info, run, table = self.source.info, self.run, self.source.table
         objective = run.objective.name if run.objective else "none: labels alone"
         return {
             "clips": {name: getattr(info, name) for name in ("frame_rate", "height", "width")},
@@ -126,8 +126,8 @@ class Setup:
                 "data set": info.name,
                 "fingerprint of the clips": self.source.fingerprint,
                 "simulated": info.simulated,
-                "subjects": info.counts["train"]["subjects"],
-                "clips": info.counts["train"]["clips"],
+                "subjects": len(np.unique(table.subject_id)),
+                "clips": len(table),
                 "split": info.split_mode,
                 "distillation": objective,
                 "passes": run.passes,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from input_pipeline.files import mine_alone
+from input_pipeline.files import mine_alone, only_one
 from input_pipeline.groups import steps_per_pass
 from input_pipeline.loader import Loader
 from input_pipeline.progress import Progress
@@ -16,10 +16,11 @@ from sacd_jax import parallel, peers
 from sacd_jax.config import RunConfig
 from sacd_jax.models.precision import resolved
 from sacd_jax.runs import model_file, run_folder
+from sacd_jax.runs.lending import lender
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
 from sacd_jax.tasks.train_state import TrainState
-from sacd_jax.training import rival, teacher_outputs
+from sacd_jax.training import rival, teacher_folds, teacher_outputs
 from sacd_jax.training.checkpoints import Checkpoints, newest_step
 from sacd_jax.training.evaluator import Evaluator, figures, store_predictions, store_rival
 from sacd_jax.training.meters import Stopwatch, Window
@@ -41,6 +42,9 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
             trains in this folder, or a loss that is not finite.
         KeyboardInterrupt: interrupted; the state has been saved.
     """
+    if run.teacher_folds:
+        assert run.teacher is not None  # RunConfig has seen to it
+        train_folds(lender(run.teacher, workdir.parent), run.teacher_folds, dataset)
     alone = contextlib.nullcontext()
     if jax.process_index() == 0:  # the processes of one run belong together
         alone = mine_alone(run_folder.RunFolder(workdir).lock, str(workdir))
@@ -52,6 +56,26 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     peers.goes_on(goes_on)
     with alone, watchdog(goes_on):
         _train(run, workdir, dataset)
+
+
+def train_folds(teacher: Path, folds: int, dataset: Path) -> None:
+    """Trains the networks of a teacher's folds, as far as they are not there.
+
+    Args:
+        teacher: folder of its run.
+        folds: number of folds.
+        dataset: a built data set.
+
+    Raises:
+        UserError: see `teacher_folds.trainings` and `train`.
+    """
+    lock = contextlib.nullcontext()
+    if jax.process_count() == 1:  # runs of a sweep that share a teacher
+        path = run_folder.RunFolder(teacher).folds_lock
+        lock = only_one(path, f"waiting for another run to train the folds of {teacher.name}")
+    with lock:
+        for folder, training in teacher_folds.trainings(teacher, folds, dataset).items():
+            train(training, folder, dataset)
 
 
 def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
@@ -68,7 +92,9 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
 
     # Data
     source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
-    source = source.with_labels_of(run.label_fraction, run.seed)
+    left_out = teacher_folds.left_out(run, source.table)
+    source = source.with_labels_of(run.label_fraction, run.seed).without_subjects(left_out)
+    validation = validation.without_subjects(left_out)
     steps_a_pass = steps_per_pass(
         source.table, run.batch_size, run.batch_mode, run.consecutive_clips, run.uses_unlabelled
     )
