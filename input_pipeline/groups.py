@@ -7,6 +7,7 @@ that a scatter or a gather by a forgotten index shows.
 
 import bisect
 import heapq
+import itertools
 import sys
 import threading
 
@@ -75,6 +76,26 @@ def shuffled_groups(
     if batch_mode == "balanced":
         return balanced(table)
     return (all_clips if unlabelled else labelled_clips)(table)
+
+
+def share_bounds(clips: int, shares: int) -> Int[np.ndarray, " shares+1"]:
+    """First row of each share of a split, and the number of its clips: parts of equal length."""
+    return np.arange(shares + 1) * clips // shares
+
+
+def groups_of_shares(
+    table: ClipTable,
+    shares: int,
+    batch_mode: str,
+    consecutive_clips: int,
+    unlabelled: bool = False,
+) -> list[Groups]:
+    """What is shuffled in each share of a split; no group reaches into two shares."""
+    bounds = share_bounds(len(table), shares).tolist()
+    return [
+        first + shuffled_groups(table.part(first, end), batch_mode, consecutive_clips, unlabelled)
+        for first, end in itertools.pairwise(bounds)
+    ]
 
 
 def steps_per_pass(

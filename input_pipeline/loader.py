@@ -11,6 +11,7 @@ the video [B, T, H, W, C] with the frames that `sampling` takes; `stage` int32 [
 the split), and the rows of the arrays given as `extra`.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -22,7 +23,7 @@ from jaxtyping import Int
 
 from input_pipeline.clip_arrays import Form, input_forms
 from input_pipeline.errors import UserError
-from input_pipeline.groups import BATCH_MODES, SequenceSchedule, shuffled_groups
+from input_pipeline.groups import BATCH_MODES, SequenceSchedule, groups_of_shares
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource
 from input_pipeline.stages import UNKNOWN
@@ -64,6 +65,22 @@ class _Group(NamedTuple):
     offsets: np.ndarray
     """Places of the moments, see `Sampling.indices`."""
     is_first: bool = False
+
+
+class _InTurn(Sequence[Any]):
+    """The next `of_each` elements of each of several endless datasets, then again of the first."""
+
+    def __init__(self, datasets: Sequence[grain.MapDataset], of_each: int):
+        self._datasets, self._of_each = datasets, of_each
+        self._all = of_each * len(datasets)
+
+    def __len__(self) -> int:
+        return sys.maxsize // self._all * self._all
+
+    def __getitem__(self, index: int) -> Any:  # type: ignore[override]
+        turn, place = divmod(index, self._all)
+        number, offset = divmod(place, self._of_each)
+        return self._datasets[number][turn * self._of_each + offset]
 
 
 _NO_FRAMES = np.zeros(0, np.int64)
@@ -121,6 +138,7 @@ class Loader:
         batch_mode: str = "shuffled",
         consecutive_clips: int = 16,
         unlabelled: bool = False,
+        shares: int = 1,
     ) -> Batches:
         """Endless batches in a new random order every pass, from `start_step` on.
 
@@ -132,6 +150,8 @@ class Loader:
                 [sequences, clips, …], see `sequences`.
             consecutive_clips: clips of a group (`contiguous`) or of a sequence.
             unlabelled: clips without a stage come too (-1), in `shuffled` and `contiguous` batches.
+            shares: parts of the split, each shuffled by itself, from which a batch takes equally
+                many clips in turn: of as many processes each reads from one part alone.
 
         Raises:
             UserError: the split has no such clips, or the sizes do not fit each other.
@@ -145,22 +165,32 @@ class Loader:
             )
         if batch_mode == "sequences":
             return self.sequences(length, batch_size // length, seed, start_step=start_step)
-        source = self.source
-        groups = shuffled_groups(source.table, batch_mode, consecutive_clips, unlabelled)
-        if len(groups) * length < batch_size:
+        groups = groups_of_shares(
+            self.source.table, shares, batch_mode, consecutive_clips, unlabelled
+        )
+        if (batch_size // length) % shares:
             raise UserError(
-                f"split {source.split} has {len(groups)} groups of {length} "
-                f"{'' if unlabelled else 'labelled '}clips for "
-                f"{batch_mode} batches; expected at least one batch of {batch_size} clips"
+                f"a batch of {batch_size // length} groups of clips cannot be divided evenly among "
+                f"{shares} data_shares"
             )
-        share = self._share(batch_size // length)
-        dataset = (
-            grain.MapDataset.source(groups)
-            .seed(seed)
-            .shuffle()
-            .repeat()
-            .random_map(self._random_group)  # after repeat: new offsets every pass
-            .batch(share, drop_remainder=True, batch_fn=self._read)
+        of_each = batch_size // length // shares
+        fewest = min(len(share) for share in groups)
+        if fewest < of_each:
+            raise UserError(
+                f"split {self.source.split} has {fewest} groups of {length} "
+                f"{'' if unlabelled else 'labelled '}clips for {batch_mode} batches"
+                f"{' in one of its shares' if shares > 1 else ''}; expected at least one batch of "
+                f"{of_each * length} clips"
+            )
+        shuffled = [
+            grain.MapDataset.source(share).seed(seed + number).shuffle().repeat()
+            for number, share in enumerate(groups)
+        ]
+        dataset = shuffled[0]
+        if shares > 1:
+            dataset = grain.MapDataset.source(_InTurn(shuffled, of_each)).seed(seed)
+        dataset = dataset.random_map(self._random_group).batch(  # after repeat: new offsets a pass
+            self._share(batch_size // length), drop_remainder=True, batch_fn=self._read
         )
         return self._batches(dataset, start_step)
 

@@ -20,6 +20,7 @@ from input_pipeline.datasets.dataset_files import (
     ClipTable,
     DatasetInfo,
     read_info,
+    read_share,
     read_sums,
     read_table,
     rebuild,
@@ -112,13 +113,18 @@ class ClipSource(Sequence[Clip]):
         table: ClipTable,
         shards: Sequence[Path],
         frame_files: FrameFiles | None = None,
+        held: range | None = None,
     ):
-        """Opens the shards; raises RuntimeError or ValueError for what is no such file."""
+        """Opens the shards; raises RuntimeError or ValueError for what is no such file.
+
+        `held` are the rows whose frames are there, where not all are.
+        """
         self.info, self.split, self.table = info, split, table
         self._recorded = table.stage
         self._places = np.arange(len(table))  # where in the shards each row's record is
         self._left_out: tuple[str, ...] = ()
         self._frame_files = frame_files
+        self._held = range(len(table)) if held is None else held
         self._records = ArrayRecordDataSource([str(path) for path in shards])
         self._shards, self._forms = shards, input_forms(info)
         self._folder = shards[0].parent
@@ -224,6 +230,13 @@ class ClipSource(Sequence[Clip]):
 
     def _read_frames(self, row: int, frames: np.ndarray, out: np.ndarray) -> None:
         assert self._frame_files is not None
+        if row not in self._held:
+            held = self._held
+            raise UserError(
+                f"{self._folder}: row {row} of split {self.split} is not in this machine's share "
+                f"of the data, rows {held.start} to {held.stop - 1}; expected data_shares as in "
+                "`python -m input_pipeline.copy_share`, or a whole copy"
+            )
         try:
             self._frame_files.read(int(self._places[row]), frames, out)
         except ValueError as error:
@@ -276,12 +289,13 @@ def open_split(dataset_dir: str | Path, split: str) -> ClipSource:
     table = read_table(folder, info, stored)
     damaged = UserError(f"{folder}: the shards of split {split} are damaged; {rebuild(folder)}")
     try:
-        frame_files = None
+        frame_files, held = None, None
         if info.frame_storage == "files":
             sums = read_sums(folder, info, stored)
             frame_bytes = info.height * info.width * info.channels
             frame_files = FrameFiles(folder, stored, frame_bytes, sums)
-        source = ClipSource(info, split, table, shards, frame_files)
+            held = read_share(folder, len(sums)) if stored == "train" else None
+        source = ClipSource(info, split, table, shards, frame_files, held)
     except (RuntimeError, ValueError):  # what the readers say of a cut or foreign file
         raise damaged from None
     if not source.whole:

@@ -197,6 +197,8 @@ class RunConfig(Settings):
         eval_batch_size: clips predicted at a time.
         precision: what networks compute in; `auto` is bfloat16 on TPU and GPU, float32 on a CPU.
             Parameters, statistics, losses, banks, averages and the optimizer are float32.
+        data_shares: parts of the training split from which each batch takes equally many clips, so
+            that of as many processes each reads the files of one part alone (docs/pods.md).
         read_threads: threads that read training batches; what is read does not depend on them.
     """
 
@@ -227,6 +229,7 @@ class RunConfig(Settings):
     log_every_steps: Count = 10
     eval_batch_size: Count = 64
     precision: Literal["float32", "bfloat16", "auto"] = "auto"
+    data_shares: Count = 1
     read_threads: Count = 2
 
     renamed: ClassVar[Mapping[str, str]] = {"group_size": "consecutive_clips"}
@@ -268,6 +271,17 @@ class RunConfig(Settings):
             raise UserError(
                 f"batch_size is {self.batch_size}, expected a multiple of "
                 f"consecutive_clips {self.consecutive_clips}"
+            )
+        if self.data_shares > 1 and self.batch_mode not in ("shuffled", "contiguous"):
+            raise UserError(
+                f"data_shares is {self.data_shares}, but batch_mode is {self.batch_mode!r}: "
+                "expected 'shuffled' or 'contiguous'"
+            )
+        groups = self.batch_size // (self.consecutive_clips if grouped else 1)
+        if groups % self.data_shares:
+            raise UserError(
+                f"data_shares is {self.data_shares}, expected a divisor of the {groups} "
+                f"{'groups of clips' if grouped else 'clips'} of a batch"
             )
         # Runs of earlier versions said it twice, in the network's options as well.
         lags = len(self.sampling.lags_s)

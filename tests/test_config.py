@@ -61,6 +61,8 @@ def test_a_run_survives_json() -> None:
         ({"objective": {"name": "sacd"}}, "config: objective is set, but task is 'classify'"),
         ({"teacher_cache": True}, "config: teacher_cache is set, but task 'classify' has no"),
         ({"batch_mode": "contiguous", "batch_size": 20}, "config: batch_size is 20, expected a mu"),
+        ({"data_shares": 3}, "config: data_shares is 3, expected a divisor of the 16 clips"),
+        ({"data_shares": 2, "batch_mode": "balanced"}, "config: data_shares is 2, but batch_mode"),
         ({"student": "mlp"}, "config.student is 'mlp', expected settings"),
         ({"student": {}}, "config.student.name is not set"),
         ({"student": {"name": ""}}, "config.student.name is '', expected a name"),

@@ -23,6 +23,8 @@ from input_pipeline.stages import STAGES
 INFO_FILE = "dataset.json"
 SPLITS_FILE = "splits.json"
 CARD_FILE = "data_card.json"
+SHARE_FILE = "share.json"
+"""In a copy that holds the frames of some training clips alone (`input_pipeline.copy_share`)."""
 
 
 def rebuild(folder: Path) -> str:
@@ -78,6 +80,11 @@ class ClipTable:
         return [
             run for run in np.split(np.arange(len(self)), np.flatnonzero(broken) + 1) if len(run)
         ]
+
+    def part(self, first: int, end: int) -> "ClipTable":
+        """The rows from `first` to before `end`."""
+        columns = {name: column for name, column in vars(self).items() if column is not None}
+        return ClipTable(**{name: column[first:end] for name, column in columns.items()})
 
     def write(self, path: Path) -> None:
         """Writes the table as CSV."""
@@ -195,3 +202,19 @@ def read_sums(folder: Path, info: DatasetInfo, split: str) -> UInt64[np.ndarray,
     path = sums_path(folder, split)
     check_file(path, info.files.get(path.name), what="checksums", mend=rebuild(folder))
     return np.load(path, allow_pickle=False)
+
+
+def read_share(folder: Path, clips: int) -> range:
+    """The rows of the training split whose frames are there; all `clips` but in a partial copy.
+
+    Raises:
+        UserError: the file that says so is damaged.
+    """
+    path = folder / SHARE_FILE
+    if not path.exists():
+        return range(clips)
+    mend = f"delete the folder {folder} and copy it again (`python -m input_pipeline.copy_share`)"
+    match read_verified_json(path, what="share", mend=mend):
+        case {"rows": [int(first), int(end)]} if 0 <= first <= end <= clips:
+            return range(first, end)
+    raise UserError(f"share {path}: expected the first row and the one behind the last; {mend}")

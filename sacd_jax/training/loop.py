@@ -138,6 +138,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         batch_mode=run.batch_mode,
         consecutive_clips=run.consecutive_clips,
         unlabelled=run.uses_unlabelled,
+        shares=run.data_shares,
     )
     progress = Progress(
         f"train {workdir.name}",

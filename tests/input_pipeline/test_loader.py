@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
-from input_pipeline.groups import labelled_clips, neighbours, steps_per_pass
+from input_pipeline.groups import (
+    labelled_clips,
+    neighbours,
+    share_bounds,
+    shuffled_groups,
+    steps_per_pass,
+)
 from input_pipeline.loader import Loader
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource, open_split
@@ -103,11 +109,14 @@ def test_every_labelled_clip_exactly_once_a_pass(train, processes):
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), start=st.integers(0, 200), processes=st.sampled_from([2, 4]))
+@pytest.mark.parametrize("shares", [1, 4])
 @pytest.mark.parametrize("mode", ["shuffled", "contiguous"])
-def test_any_number_of_processes_from_any_step_reads_the_same(train, mode, seed, start, processes):
+def test_any_number_of_processes_from_any_step_reads_the_same(
+    train, mode, shares, seed, start, processes
+):
     def batches(start, **arguments):
         return loader(train, **arguments).train(
-            8, seed, start_step=start, batch_mode=mode, consecutive_clips=2
+            8, seed, start_step=start, batch_mode=mode, consecutive_clips=2, shares=shares
         )
 
     whole = take(batches(start), 4)
@@ -118,6 +127,22 @@ def test_any_number_of_processes_from_any_step_reads_the_same(train, mode, seed,
     assert_equal(joined(parts), whole)
     restarted = take(batches(start + 2, read_threads=0), 2)
     assert_equal(restarted, whole[2:])
+
+
+@pytest.mark.parametrize("mode", ["shuffled", "contiguous"])
+def test_a_process_reads_every_clip_of_its_share_and_no_other(train, mode):
+    bounds = share_bounds(len(train), 2)
+    for process, (first, end) in enumerate(itertools.pairwise(bounds.tolist())):
+        part = train.table.part(first, end)
+        groups = first + shuffled_groups(part, mode, 2)
+        batches = loader(train, process_index=process, process_count=2).train(
+            8, seed=3, batch_mode=mode, consecutive_clips=2, shares=2
+        )
+        steps = -(-groups.size // 4)
+        rows = np.concatenate([batch["index"] for batch in take(batches, steps)])
+        one_pass = rows[: groups.size].reshape(groups.shape)
+        np.testing.assert_array_equal(np.sort(one_pass, axis=0), np.sort(groups, axis=0))
+        assert rows.min() >= first and rows.max() < end and one_pass.tolist() != groups.tolist()
 
 
 def test_another_seed_another_order_and_other_frames(train):

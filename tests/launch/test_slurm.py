@@ -17,7 +17,7 @@ while [[ $1 == --* ]]; do
   case $1 in --ntasks=*) tasks=${1#*=} ;; esac
   shift
 done
-export SLURM_NTASKS=$tasks SLURM_STEP_NODELIST=127.0.0.1 SLURM_STEP_NUM_NODES=1
+export SLURM_NTASKS=$tasks SLURM_STEP_NODELIST=127.0.0.1 SLURM_STEP_NUM_NODES=1 SLURM_NODEID=0
 for ((task = 0; task < tasks; task++)); do
   SLURM_PROCID=$task SLURM_LOCALID=$task "$@" &
   pids+=($!)
@@ -159,6 +159,15 @@ def test_data_are_copied_and_their_digests_checked(cluster: Cluster) -> None:
     assert "the copy in LOCAL_DATA differs from SHARED_DATA/SHA256SUMS" in errors
 
 
+def test_each_node_copies_its_shares_and_the_training_knows(cluster: Cluster) -> None:
+    folders = {"SHARED_DATA": "/s", "LOCAL_DATA": "/l", "DATA_SHARES": "4"}
+    code, output, errors = cluster.run(*TRAIN, python='echo "$*"', **folders)
+    copy, train = output.splitlines()
+    assert code == 0, errors
+    assert copy.endswith("copy_share --data /s --out /l --shares 4 --index 0 --of 1")
+    assert train.endswith("--config.data_shares=4 --data_dir /l")
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "message"),
     [
@@ -170,6 +179,7 @@ def test_data_are_copied_and_their_digests_checked(cluster: Cluster) -> None:
         (TRAIN, {"MAX_RESTARTS": "many"}, "MAX_RESTARTS is no number"),
         (TRAIN, {"PYTHON": "/no/python"}, "/no/python does not run"),
         (["sweep"], {}, "a sweep is an array job"),
+        (TRAIN, {"LOCAL_DATA": "/l", "SHARED_DATA": "/s", "DATA_SHARES": "no"}, "no multiple of"),
         (["evaluate"], {"LOCAL_DATA": "/l", "SHARED_DATA": "/s"}, "for train and sweep alone"),
     ],
 )
