@@ -1,1 +1,1 @@
-"""Thousands of damaged inputs against everything that reads: `python -m tests.torture`."""
+"""Damaged inputs and killed trainings, by thousands: `python -m tests.torture`."""

@@ -1,9 +1,12 @@
-"""Command: tries damaged inputs on everything that reads, and says what must not happen but did."""
+"""Command: damages inputs and kills trainings, and says what must not happen but did."""
 
 import argparse
 import sys
+import tempfile
 import time
+from pathlib import Path
 
+from tests.torture import kills
 from tests.torture.fuzz import Outcome, fuzz_all
 from tests.torture.targets import TARGETS
 
@@ -21,28 +24,55 @@ def report(outcomes: dict[str, Outcome]) -> str:
     return "\n".join(lines)
 
 
+def report_kills(outcome: kills.Outcome) -> str:
+    """What was killed in how many processes, how and where, then a line for each failure."""
+    lines = [
+        f"{outcome.kills} kills of {outcome.experiments} experiments, "
+        f"{len(outcome.failures)} failures"
+    ]
+    for counted in (outcome.processes, outcome.signals, outcome.phases):
+        lines.append(", ".join(f"{name} {times}" for name, times in counted.most_common()))
+    return "\n".join([*lines, *outcome.failures])
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Entry point; the number of failures is the exit status, 1 at most."""
+    """Entry point; 1 if anything failed is the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture",
         description=__doc__,
         epilog="one input again: python -m tests.torture --fuzz 1 --only edf --first 1234",
     )
     names = [target.name for target in TARGETS]
-    parser.add_argument("--fuzz", type=int, default=20_000, metavar="N", help="damaged inputs")
+    parser.add_argument("--fuzz", type=int, default=0, metavar="N", help="damaged inputs")
+    parser.add_argument("--kills", type=int, default=0, metavar="N", help="killed trainings")
     parser.add_argument("--only", choices=names, help="one reader alone")
     parser.add_argument("--first", type=int, default=0, help="number of each reader's first input")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other damages")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (%(default)s)")
-    arguments = parser.parse_args(argv)
-    chosen = [target for target in TARGETS if arguments.only in (None, target.name)]
-    begun = time.perf_counter()
-    outcomes = fuzz_all(
-        chosen, arguments.fuzz, arguments.seed, first=arguments.first, jobs=arguments.jobs
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other damages and kills")
+    parser.add_argument("--jobs", type=int, default=2, help="at a time (%(default)s)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "sacd_jax_kills"),
+        help="of the trainings; the kills in its log are counted, so that they go on (%(default)s)",
     )
-    print(report(outcomes))
+    arguments = parser.parse_args(argv)
+    if not (arguments.fuzz or arguments.kills):
+        parser.error("expected --fuzz or --kills")
+    begun, failed = time.perf_counter(), False
+    if arguments.fuzz:
+        chosen = [target for target in TARGETS if arguments.only in (None, target.name)]
+        outcomes = fuzz_all(
+            chosen, arguments.fuzz, arguments.seed, first=arguments.first, jobs=arguments.jobs
+        )
+        print(report(outcomes))
+        failed |= any(outcome.failures for outcome in outcomes.values())
+    if arguments.kills:
+        torture = kills.Torture(arguments.folder, arguments.seed)
+        outcome = torture.run(arguments.kills, arguments.jobs)
+        print(report_kills(outcome))
+        failed |= bool(outcome.failures)
     print(f"{time.perf_counter() - begun:.0f} s")
-    return int(any(outcome.failures for outcome in outcomes.values()))
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,74 @@
+"""Whether two experiments came to the same end: bit for bit, or but for rounding."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+_BY_THE_CLOCK = ("clips_per_second", "data_wait", "compile_seconds")
+_RELATIVE, _ABSOLUTE = 2e-3, 2e-3
+_ROUNDED = ("metrics.jsonl", ".npy", ".npz", ".safetensors")
+_ROUNDED_AS_TEXT = ("results.json", "table.md", "report.html", "subjects.csv", "cache.json")
+
+
+def differences(reference: Path, other: Path, exact: bool = True) -> list[str]:
+    """What differs, one line each; [] if nothing does.
+
+    Args:
+        reference: folder of an experiment.
+        other: folder of another start of the same.
+        exact: every bit; else weights, outputs, predictions and logged numbers but for rounding,
+            and all else, such as the data and which clips were predicted, bit for bit.
+    """
+    wanted, there = _files(reference), _files(other)
+    found = [f"{name} is missing" for name in sorted(wanted - there)]
+    found += [f"{name} is too much" for name in sorted(there - wanted)]
+    for name in sorted(wanted & there):
+        first, second = reference / name, other / name
+        rounded = not exact and not name.startswith("data/")
+        if first.name == "metrics.jsonl" or (rounded and name.endswith(_ROUNDED)):
+            found += [f"{name}: {what}" for what in _numbers(first, second, exact)]
+        elif first.is_file() and not (rounded and name.endswith(_ROUNDED_AS_TEXT)):
+            found += [f"{name} differs"] * (first.read_bytes() != second.read_bytes())
+    return found
+
+
+def _files(folder: Path) -> set[str]:
+    """All of an experiment; of checkpoints and TensorBoard's files, which bear dates, the steps."""
+    paths = {path.relative_to(folder) for path in folder.rglob("*") if path.name != ".lock"}
+    dated = {path for path in paths if path.parts[1:2] in (("checkpoints",), ("tensorboard",))}
+    steps = {path for path in dated if path.parts[1] == "checkpoints" and len(path.parts) == 3}
+    return {str(path) for path in paths - dated | steps}
+
+
+def _numbers(first: Path, second: Path, exact: bool) -> list[str]:
+    one, other = _arrays(first), _arrays(second)
+    if one.keys() != other.keys():
+        return [f"{len(one.keys() ^ other.keys())} entries are only in one of them"]
+    return [name for name in one if not _same(one[name], other[name], exact)]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """What a file holds, by name."""
+    if path.suffix == ".npz":
+        return dict(np.load(path))
+    if path.suffix == ".npy":
+        return {"array": np.load(path)}
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {
+        f"{line['split']} {line['step']} {name}": np.array(value)
+        for line in lines
+        for name, value in line.items()
+        if name not in _BY_THE_CLOCK
+    }
+
+
+def _same(one: np.ndarray, other: np.ndarray, exact: bool) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if exact or one.dtype.kind != "f":
+        return one.tolist() == other.tolist()
+    return np.allclose(one, other, _RELATIVE, _ABSOLUTE, equal_nan=True)
