@@ -99,6 +99,8 @@ class Loader:
         process_count: processes that share each batch.
         to_device: is called on each host batch ahead of time, in a thread of its own.
         read_threads: threads that read; 0 reads in the caller's. Batches do not depend on it.
+        extra_rows: name in `extra` -> the row of it that each clip is joined with; its own, where
+            the name is not here (`controls`).
 
     Raises:
         UserError: clips do not hold such inputs or so many frames, or `extra` is of other rows.
@@ -112,6 +114,7 @@ class Loader:
     process_count: int = 1
     to_device: Callable[[Batch], Any] | None = None
     read_threads: int = 2
+    extra_rows: Mapping[str, Int[np.ndarray, " clips"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         info = self.source.info
@@ -315,7 +318,8 @@ class Loader:
         batch["stage"] = np.where(mask, self.source.table.stage[clipped], UNKNOWN).astype(np.int32)
         batch |= {"index": rows.astype(np.int32), "mask": mask}
         for name, array in self.extra.items():
-            joined = np.asarray(array[clipped])
+            moved = self.extra_rows.get(name)
+            joined = np.asarray(array[clipped if moved is None else moved[clipped]])
             joined[~mask] = 0
             batch[name] = joined
         return batch

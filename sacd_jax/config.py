@@ -49,6 +49,14 @@ Fold = Annotated[
 BatchMode = Annotated[str, Range(f"one of {', '.join(BATCH_MODES)}", BATCH_MODES.__contains__)]
 
 
+Control = Literal[
+    "none",
+    "shift_1",
+    "shift_10",
+    "shuffled_within_subject",
+    "shuffled_across_subjects",
+    "other_night",
+]
 ClassWeights = Literal["none", "attnsleep", "inverse", "effective_number"]
 
 
@@ -186,6 +194,9 @@ class RunConfig(Settings):
         teacher_folds: the stored outputs of each training clip come from one of so many networks
             that are trained as the teacher was, but without a part of the subjects, that of the
             clip among them (`sacd_jax.training.teacher_folds`); 0 takes the teacher's own.
+        teacher_control: joins each training clip with the stored teacher outputs of another one, to
+            see what a teacher is worth that does not know the clip; a key of
+            `input_pipeline.controls.CONTROLS`.
         without_fold: (fold, folds, seed): trains, and chooses its network, without the subjects of
             one of so many parts, counted from 0 (`input_pipeline.subject_folds`).
         teacher_trainable: the teacher trains with the student.
@@ -220,6 +231,7 @@ class RunConfig(Settings):
     pseudo_label_confidence: Share | None = None
     teacher_cache: bool = False
     teacher_folds: Annotated[int, Range("0, or 2 or more", lambda n: n == 0 or n >= 2)] = 0
+    teacher_control: Control = "none"
     without_fold: Fold = ()
     teacher_trainable: bool = False
     key_encoder_decay: Share = 0.999
@@ -253,8 +265,9 @@ class RunConfig(Settings):
             raise UserError(f"teacher_trainable is set, but task {self.task!r} has no teacher")
         if self.teacher_cache and self.teacher_trainable:
             raise UserError("teacher_cache is set, but the teacher trains: expected it False")
-        if self.teacher_folds and not self.teacher_cache:
-            raise UserError("teacher_folds is set, expected teacher_cache True with it")
+        for name in ("teacher_folds", "teacher_control"):
+            if getattr(self, name) not in (0, "none") and not self.teacher_cache:
+                raise UserError(f"{name} is set, expected teacher_cache True with it")
         if self.without_fold and self.task != "classify":
             raise UserError(f"without_fold is set, expected task 'classify', not {self.task!r}")
         if self.uses_unlabelled and not distill:

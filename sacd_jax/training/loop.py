@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from input_pipeline.controls import control_rows
 from input_pipeline.files import mine_alone, only_one
 from input_pipeline.groups import steps_per_pass
 from input_pipeline.loader import Loader
@@ -105,6 +106,10 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     # Task, networks and state
     siblings = workdir.parent
     stored = teacher_outputs.outputs(run, source, mesh, siblings)
+    moved = {}
+    if run.teacher_control != "none":
+        rows = control_rows(source.table, run.teacher_control, run.seed)
+        moved = dict.fromkeys(stored or {}, rows)
     task = TASKS[run.task].make(run, source, mesh, total_steps, siblings, stored)
     evaluate = Evaluator(task.student, run, mesh)
     state = task.init(run.seed)
@@ -130,6 +135,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         jax.process_count(),
         parallel.to_device(mesh),
         run.read_threads,
+        moved,
     )
     batches = loader.train(
         run.batch_size,
