@@ -104,6 +104,24 @@ def to_device(mesh: Mesh) -> Callable[[dict[str, np.ndarray]], dict[str, jax.Arr
     return put
 
 
+def jit_step(step: Callable[..., tuple[Any, Any]], mesh: Mesh, state: Any) -> jax.stages.Wrapped:
+    """Compiles a step for a mesh; the state is donated and keeps its layout.
+
+    Args:
+        step: (state, ...) -> (next state, result). It finds the mesh by
+            `jax.sharding.get_abstract_mesh` and may say itself what devices exchange.
+        mesh: whose devices it runs on.
+        state: arrays, or their shapes, with their shardings.
+    """
+
+    def on_mesh(*args: Any) -> tuple[Any, Any]:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return step(*args)
+
+    layout = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.jit(on_mesh, donate_argnums=0, out_shardings=(layout, None))
+
+
 def check_batch_size(
     batch_size: int, mesh: Mesh, clips_together: int = 1, name: str = "batch_size"
 ) -> None:

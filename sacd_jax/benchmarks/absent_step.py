@@ -85,9 +85,7 @@ class AbsentStep:
             rows = {
                 key: placed(leaf, parallel.sharded(mesh), mesh.size) for key, leaf in clips.items()
             }
-            layout = jax.tree.map(lambda leaf: leaf.sharding, state)
-            step = self.task.train_step
-            jitted = jax.jit(step, donate_argnums=0, out_shardings=(layout, None))
+            jitted = parallel.jit_step(self.task.train_step, mesh, state)
             # Without the card XLA has nothing to try kernels on, and would only compile them all.
             own = {"xla_gpu_autotune_level": 0} if parallel.platform(mesh) == "gpu" else {}
             return jitted.lower(state, rows).compile(own | (compiler_options or {}))

@@ -7,6 +7,7 @@ what it calls. A fusion counts once for all that is in it.
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 COLLECTIVES = (
@@ -49,6 +50,8 @@ class Program:
         transposed_bytes: their share of `touched_bytes`.
         collectives: how often each kind of collective runs.
         collective_bytes: bytes that one device puts into them.
+        exchanged: kind of collective -> bytes of the whole array that it is about: what is put in,
+            of an all-gather what comes out.
         in_loops: collectives that run inside a loop.
         unknown_loops: loops whose turns the text does not tell, counted as one turn.
     """
@@ -61,6 +64,7 @@ class Program:
     transposed_bytes: int = 0
     collectives: Counter[str] = field(default_factory=Counter)
     collective_bytes: int = 0
+    exchanged: Counter[str] = field(default_factory=Counter)
     in_loops: int = 0
     unknown_loops: int = 0
 
@@ -96,13 +100,17 @@ def read(text: str) -> Program:
     program = Program()
 
     def walk(computation: str, times: int, priced: bool, looped: bool) -> None:
+        continues = _continues(computation, computations.get(computation, ()))
         for at in computations.get(computation, ()):
             kind = at.opcode.removesuffix("-start")
             operands = [shapes.get(n, "") for n in re.findall(r"%([\w.\-]+)", at.operands)]
-            if kind in COLLECTIVES:
+            if kind in COLLECTIVES and not continues:
+                put_in = sum(map(byte_size, operands))
                 program.collectives[kind] += times
                 program.in_loops += times * looped
-                program.collective_bytes += times * sum(map(byte_size, operands))
+                program.collective_bytes += times * put_in
+                gathered = byte_size(at.shape) - (put_in if kind != at.opcode else 0)
+                program.exchanged[kind] += times * (gathered if kind == "all-gather" else put_in)
             works = at.opcode not in (*_FREE, *_NO_WORK) and not at.opcode.endswith("-done")
             if priced and works:
                 library = _LIBRARY.search(at.rest)
@@ -133,6 +141,18 @@ def read(text: str) -> Program:
 
     walk(entry, 1, True, False)
     return program
+
+
+def _continues(name: str, instructions: Sequence[_Instruction]) -> bool:
+    """Whether a computation goes on with, or ends, a collective that another one has started.
+
+    libtpu lets an all-gather run beside fusions, and writes it into each of them again.
+    """
+    rest = "".join(at.rest for at in instructions if at.opcode == "custom-call")
+    started = '"AsyncCollectiveStart"' in rest
+    return '"AsyncCollectiveDone"' in rest or (
+        name.startswith("async_collective_fusion") and not started
+    )
 
 
 def _transposes(at: _Instruction, operands: list[str]) -> bool:

@@ -6,6 +6,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from sacd_jax.objectives.losses import l2_normalise
+from sacd_jax.objectives.rows import ALL_HERE, Rows
 
 EMPTY = -1
 """Label of a slot that holds nothing."""
@@ -36,25 +37,39 @@ def empty(size: int, dim: int) -> MemoryBank:
 
 
 def push(
-    bank: MemoryBank, features: Float[Array, "batch dim"], labels: Int[Array, " batch"]
+    bank: MemoryBank,
+    features: Float[Array, "batch dim"],
+    labels: Int[Array, " batch"],
+    rows: Rows = ALL_HERE,
 ) -> MemoryBank:
     """Stores a batch in its order; the bank keeps the newest `size` rows for any batch size.
 
     Rows with a label below 0 (padding, unknown stage) take no slot: they get an address past the
     end, which the scatter drops. So shapes stay static, and clips without a stage do not displace
-    clips that can be negatives.
+    clips that can be negatives. Devices exchange what is written, at most a bank, for any batch.
+
+    Args:
+        bank: to store them in.
+        features, labels: the rows that are here.
+        rows: where the others are.
     """
     size = bank.labels.shape[0]
     known = labels >= 0
-    rank = jnp.cumsum(known) - 1
-    count = known.sum()
+    count = rows.sum(known.sum())
+    rank = rows.mine(jnp.cumsum(rows.gather(known)) - 1)
     stored = known & (rank >= count - size)
     slot = jnp.where(stored, (bank.cursor + rank) % size, size)
+    written = (
+        jnp.zeros_like(bank.features)
+        .at[slot]
+        .set(jax.lax.stop_gradient(features).astype(jnp.float32), mode="drop")
+    )
+    # One more than the label, so that 0 is a slot that is left as it is.
+    numbers = jnp.zeros_like(bank.labels).at[slot].set(labels.astype(jnp.int32) + 1, mode="drop")
+    written, numbers = rows.sum((written, numbers))
     return MemoryBank(
-        features=bank.features.at[slot].set(
-            jax.lax.stop_gradient(features).astype(jnp.float32), mode="drop"
-        ),
-        labels=bank.labels.at[slot].set(labels.astype(jnp.int32), mode="drop"),
+        features=jnp.where((numbers > 0)[:, None], written, bank.features),
+        labels=jnp.where(numbers > 0, numbers - 1, bank.labels),
         cursor=((bank.cursor + count) % size).astype(jnp.int32),
     )
 
@@ -64,7 +79,7 @@ def hardest(
     anchors: Float[Array, "batch dim"],
     anchor_labels: Int[Array, " batch"],
     k: int,
-    extra: tuple[Float[Array, "extra dim"], Int[Array, " extra"]] | None = None,
+    extra: tuple[Float[Array, "batch extra"], Int[Array, " extra"]] | None = None,
     num_classes: int | None = None,
 ) -> tuple[Float[Array, "batch chosen"], Bool[Array, "batch chosen"]]:
     """The k rows of other classes that are most similar (cosine) to each anchor.
@@ -74,8 +89,8 @@ def hardest(
         anchors: vectors to find negatives for.
         anchor_labels: their classes; an anchor with a label below 0 has no negatives.
         k: number of negatives; with fewer candidates, fewer columns are returned.
-        extra: more candidates with gradient, such as the batch, and their labels (below 0: not a
-            candidate).
+        extra: more candidates with gradient, such as the batch: their cosines with each anchor,
+            and their labels (below 0: not a candidate).
         num_classes: choose k rows of each class from 0 to this; None chooses k of all together.
 
     Returns:
@@ -83,11 +98,10 @@ def hardest(
         true negatives.
     """
     candidates = l2_normalise(jax.lax.stop_gradient(bank.features))
-    labels = bank.labels
+    cosine, labels = l2_normalise(anchors) @ candidates.T, bank.labels
     if extra is not None:
-        candidates = jnp.concatenate([candidates, l2_normalise(extra[0])])
+        cosine = jnp.concatenate([cosine, extra[0]], axis=1)
         labels = jnp.concatenate([labels, extra[1].astype(jnp.int32)])
-    cosine = l2_normalise(anchors) @ candidates.T
     negative = (labels >= 0) & (labels != anchor_labels[:, None]) & (anchor_labels[:, None] >= 0)
     lists = [negative]
     if num_classes is not None:

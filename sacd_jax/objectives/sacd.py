@@ -6,8 +6,9 @@ teacher's graph of a group of clips together and pushes those of different group
 the class distributions together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -38,6 +39,7 @@ from sacd_jax.objectives.objective import (
     project_teacher,
     projection_init,
 )
+from sacd_jax.objectives.rows import ALL_HERE, Rows, by_rows
 from sacd_jax.registry import Count
 
 Negatives = Literal["groups_and_previous", "groups", "previous", "none"]
@@ -47,6 +49,7 @@ Candidates = Literal["bank_and_batch", "bank"]
 Reduction = Literal["mean", "sum"]
 Directions = Literal["both", "student"]
 KeyEncoder = Literal["ema", "student"]
+Scalars = dict[str, Float[Array, ""]]
 
 
 @dataclass(frozen=True)
@@ -170,15 +173,41 @@ class Sacd(Objective):
 
     def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
         """Losses `graph`, `contrast`, `jsd`; logs the mean distance of paired and other graphs."""
-        labels = jnp.where(seen.mask, seen.batch["stage"], memory_bank.EMPTY)
-        student = seen.student.embedding.astype(jnp.float32)
-        teacher = project_teacher(params, seen.teacher.embedding)
-        losses, logged, buffers = {}, {}, dict(buffers)
+        embeddings = {"student": seen.student.embedding, "teacher": seen.teacher.embedding}
+        # The vectors that fill the banks, where they are others.
+        if self.needs_keys and seen.keys is not None:
+            embeddings["student_key"] = seen.keys.student.embedding
+        if seen.keys is not None:
+            embeddings["teacher_key"] = seen.keys.teacher.embedding
+        rows = {"stage": seen.batch["stage"], "mask": seen.mask, **embeddings}
+        num_classes = seen.student.logits.shape[-1] if self.hardest_per == "class" else None
+        terms = partial(self._terms, num_classes=num_classes)
+        losses, logged, changed = by_rows(terms, (params, buffers), rows, self.clips_per_graph)
+        if self.weights["jsd"] != 0:
+            logits = (seen.student.logits, seen.teacher.logits)
+            losses["jsd"] = jsd(*logits, seen.mask, self.jsd_variant)
+        return Terms(losses, logged), {**buffers, **changed}
+
+    def _terms(
+        self,
+        rows: Rows,
+        whole: tuple[Params, Buffers],
+        batch: Mapping[str, Array],
+        num_classes: int | None,
+    ) -> tuple[Scalars, Scalars, dict[str, Any]]:
+        """L_D and L_C, what is logged, and the buffers that change."""
+        params, buffers = whole
+        own_params, mask = rows.own(params), batch["mask"]
+        labels = jnp.where(mask, batch["stage"], memory_bank.EMPTY)
+        student = batch["student"].astype(jnp.float32)
+        teacher = project_teacher(own_params, batch["teacher"])
+        losses, logged, changed = {}, {}, {}
         if self.weights["graph"] != 0:
-            losses["graph"], logged = self._graph(params, buffers, student, teacher, seen.mask)
+            losses["graph"], logged = self._graph(rows, own_params, buffers, student, teacher, mask)
             first = slice(0, self.clips_per_graph)
-            buffers["previous_group"] = _constant(seen.teacher.embedding[first])
-            buffers["previous_mask"] = seen.mask[first]
+            changed["previous_group"], changed["previous_mask"] = rows.of_first_device(
+                (_constant(batch["teacher"][first]), mask[first])
+            )
         if self.weights["contrast"] != 0:
             student_bank, teacher_bank = buffers["student_bank"], buffers["teacher_bank"]
             losses["contrast"] = hinge(
@@ -189,38 +218,41 @@ class Sacd(Objective):
                 teacher_bank,
                 margin=self.margin,
                 k=self.hardest,
-                num_classes=seen.student.logits.shape[-1] if self.hardest_per == "class" else None,
+                num_classes=num_classes,
                 candidates=self.candidates,
                 reduction=self.lc_reduction,
                 directions=self.lc_directions,
+                rows=rows,
             )
-            keys = seen.keys
             if self.lc_directions == "both":
-                key = student if keys is None or not self.needs_keys else keys.student.embedding
-                buffers["student_bank"] = memory_bank.push(student_bank, l2_normalise(key), labels)
-            teacher_key = (seen.teacher if keys is None else keys.teacher).embedding
+                key = l2_normalise(batch.get("student_key", student))
+                changed["student_bank"] = memory_bank.push(student_bank, key, labels, rows)
             if "projection" in buffers:
-                buffers["projection"] = optax.incremental_update(
+                changed["projection"] = optax.incremental_update(
                     _constant(params["projection"]),
                     buffers["projection"],
                     1.0 - self.projection_decay,
                 )
-            key = project_teacher(buffers, teacher_key)
-            buffers["teacher_bank"] = memory_bank.push(teacher_bank, l2_normalise(key), labels)
-        if self.weights["jsd"] != 0:
-            logits = (seen.student.logits, seen.teacher.logits)
-            losses["jsd"] = jsd(*logits, seen.mask, self.jsd_variant)
-        return Terms(losses, logged), buffers
+            key = project_teacher(changed, batch.get("teacher_key", batch["teacher"]))
+            changed["teacher_bank"] = memory_bank.push(
+                teacher_bank, l2_normalise(key), labels, rows
+            )
+        return losses, logged, changed
 
     def _graph(
         self,
+        rows: Rows,
         params: Params,
         buffers: Buffers,
         student: Float[Array, "batch dim"],
         teacher: Float[Array, "batch dim"],
         mask: Bool[Array, " batch"],
-    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """L_D of the batch's groups, and mean distances. A group counts if two of its clips do."""
+    ) -> tuple[Float[Array, ""], Scalars]:
+        """L_D of the batch's groups, and mean distances. A group counts if two of its clips do.
+
+        Every device embeds the groups that it has, and the previous step's; the teacher's graphs
+        of all groups are gathered.
+        """
         network = self._network()
         members = mask.reshape(-1, self.clips_per_graph)
         groups, teacher_members = len(members), members
@@ -235,17 +267,22 @@ class Sacd(Objective):
             {"params": params["teacher_graph"]}, teacher, teacher_members
         )
 
-        present = (members.sum(axis=1) > 1)[:, None] & (teacher_members.sum(axis=1) > 1)
-        own = jnp.eye(*present.shape, dtype=bool)
+        def all_groups(here: Array) -> Array:
+            return jnp.concatenate([rows.gather(here[:groups]), here[groups:]])
+
+        teacher_graphs, count = map(all_groups, (teacher_graphs, teacher_members.sum(axis=1)))
+        present = (members.sum(axis=1) > 1)[:, None] & (count > 1)
+        own = (rows.place() * groups + jnp.arange(groups))[:, None] == jnp.arange(len(count))
         positive, negative = present & own, present & ~own
         if self.ld_negatives in ("previous", "none"):
-            negative &= jnp.arange(present.shape[1]) >= groups
+            negative &= jnp.arange(len(count)) >= len(count) - (len(teacher) - groups)
         distance = graph_distances(student_graphs, teacher_graphs, self.ld_norm)
         balanced = self.ld_negatives != "none"
-        loss = pair_loss(distance, positive, negative, self.graph_margin, balanced)
+        mean = rows.masked_mean
+        loss = pair_loss(distance, positive, negative, self.graph_margin, balanced, mean)
         return loss, {
-            "graph_distance_positive": masked_mean(distance, positive),
-            "graph_distance_negative": masked_mean(distance, negative),
+            "graph_distance_positive": mean(distance, positive),
+            "graph_distance_negative": mean(distance, negative),
         }
 
 
@@ -266,6 +303,7 @@ def pair_loss(
     negative: Bool[Array, "groups others"],
     margin: float = 1.0,
     balanced: bool = True,
+    mean: Callable[[Array, Array], Array] = masked_mean,
 ) -> Float[Array, ""]:
     """L_D: Eq. 11 read as Graph Matching Networks' pair loss.
 
@@ -279,11 +317,12 @@ def pair_loss(
         margin: gamma.
         balanced: half the mean over positives plus half the mean over negatives (0 if there are
             none); else the mean over positives alone.
+        mean: (values, mask) -> their mean, over several devices where pairs are on several.
     """
-    pull = masked_mean(jax.nn.relu(margin - 1.0 + distance), positive)
+    pull = mean(jax.nn.relu(margin - 1.0 + distance), positive)
     if not balanced:
         return pull
-    push = masked_mean(jax.nn.relu(margin + 1.0 - distance), negative)
+    push = mean(jax.nn.relu(margin + 1.0 - distance), negative)
     return 0.5 * pull + 0.5 * push
 
 
@@ -300,6 +339,7 @@ def hinge(
     candidates: Candidates = "bank_and_batch",
     reduction: Reduction = "mean",
     directions: Directions = "both",
+    rows: Rows = ALL_HERE,
 ) -> Float[Array, ""]:
     """L_C (Eqs. 12, 13): two-way hinge on cosines with hard negatives (fartashf/vsepp: model.py).
 
@@ -316,20 +356,25 @@ def hinge(
         k: hard negatives per anchor.
         num_classes: take k of each of these classes; None takes k of all together.
         candidates, reduction, directions: see `Sacd`.
+        rows: where the batch's other rows are.
     """
-    own = jnp.sum(l2_normalise(student) * l2_normalise(teacher), axis=-1, keepdims=True)
-    pairs = [(student, teacher, teacher_bank)]
+    students, teachers = l2_normalise(student), l2_normalise(teacher)
+    own = jnp.sum(students * teachers, axis=-1, keepdims=True)
+    there, back = None, None
+    if candidates == "bank_and_batch":
+        all_labels = rows.gather(labels)
+        there, back = ((cosine, all_labels) for cosine in rows.products(students, teachers))
+    pairs = [(student, teacher_bank, there)]
     if directions == "both":
-        pairs.append((teacher, student, student_bank))
+        pairs.append((teacher, student_bank, back))
     total = jnp.zeros(())
-    for anchors, others, bank in pairs:
-        extra = (others, labels) if candidates == "bank_and_batch" else None
+    for anchors, bank, extra in pairs:
         cosine, valid = memory_bank.hardest(bank, anchors, labels, k, extra, num_classes)
         violation = jax.nn.relu(margin - own + cosine)
         if reduction == "sum":
-            total += jnp.sum(jnp.where(valid, violation, 0.0))
+            total += rows.sum(jnp.sum(jnp.where(valid, violation, 0.0)))
         else:
-            total += masked_mean(masked_mean(violation, valid, axis=1), labels >= 0)
+            total += rows.masked_mean(masked_mean(violation, valid, axis=1), labels >= 0)
     return total
 
 

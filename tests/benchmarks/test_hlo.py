@@ -53,6 +53,7 @@ def test_sums_what_runs_and_nothing_inside_a_fusion() -> None:
     assert program.collectives == {"all-reduce": 10, "reduce-scatter": 1}
     # Operands: 64 floats in the loop; 64 floats and 16 x 64 bfloat16; 64 floats.
     assert program.collective_bytes == 9 * 256 + (256 + 2048) + 256
+    assert program.exchanged == {"all-reduce": 9 * 256 + 256 + 2048, "reduce-scatter": 256}
     assert program.in_loops == 9 and program.unknown_loops == 0
 
 
@@ -80,6 +81,46 @@ def test_counts_operations_and_what_only_changes_the_order_in_memory() -> None:
     assert program.transposes == 2  # the fusion that is named for it, the copy to other strides
     assert program.transposed_bytes == 2 * (256 + 256)
     assert program.touched_bytes == 2 * 512 + (256 + 64 + 256) + 512 + 2 * 64 + 3 * 256
+
+
+BESIDE = """\
+HloModule jit_step, is_scheduled=true
+
+%fused_computation.1 (p.1: f32[4]) -> (f32[4], f32[32], u32[]) {
+  %p.1 = f32[4]{0} parameter(0)
+  %all-gather.1 = f32[32]{0} all-gather(%p.1), channel_id=1
+  ROOT %custom-call.1 = (f32[4]{0}, f32[32]{0}, u32[]{:S(2)}) custom-call(%all-gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%async_collective_fusion.7 (p.2: f32[4], x.2: f32[8]) -> (f32[8], f32[32]) {
+  %p.2 = f32[4]{0} parameter(0)
+  %x.2 = f32[8]{0} parameter(1)
+  %y.2 = f32[8]{0} add(%x.2, %x.2)
+  %all-gather.2 = f32[32]{0} all-gather(%p.2), channel_id=1
+  ROOT %tuple.2 = (f32[8]{0}, f32[32]{0}) tuple(%y.2, %all-gather.2)
+}
+
+%fused_computation.3 (p.3: f32[4]) -> f32[32] {
+  %p.3 = f32[4]{0} parameter(0)
+  %all-gather.3 = f32[32]{0} all-gather(%p.3), channel_id=1
+  ROOT %custom-call.3 = f32[32]{0} custom-call(%p.3, %all-gather.3), custom_call_target="AsyncCollectiveDone"
+}
+
+ENTRY %main.1 (x: f32[4], y: f32[8]) -> f32[32] {
+  %x = f32[4]{0} parameter(0)
+  %y = f32[8]{0} parameter(1)
+  %fusion.1 = (f32[4]{0}, f32[32]{0}, u32[]{:S(2)}) fusion(%x), kind=kCustom, calls=%fused_computation.1
+  %part = f32[4]{0} get-tuple-element(%fusion.1), index=0
+  %fusion.2 = (f32[8]{0}, f32[32]{0}) fusion(%part, %y), kind=kCustom, calls=%async_collective_fusion.7
+  ROOT %fusion.3 = f32[32]{0} fusion(%part), kind=kCustom, calls=%fused_computation.3
+}
+"""  # noqa: E501
+
+
+def test_a_collective_beside_other_work_counts_once() -> None:
+    program = hlo.read(BESIDE)
+    assert program.collectives == {"all-gather": 1}
+    assert program.collective_bytes == 4 * 4 and program.exchanged == {"all-gather": 4 * 32}
 
 
 def test_a_loop_of_unknown_length_is_said_to_be_one() -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacd_jax.objectives import memory_bank
+from sacd_jax.objectives.losses import l2_normalise
 
 
 def rows(numbers):
@@ -117,8 +118,9 @@ def test_ties_fill_the_list():
 
 def test_more_candidates_than_the_bank_has():
     bank = bank_of(CIRCLE[:2], [1, 1])
-    extra = (jnp.asarray(CIRCLE[2:], jnp.float32), jnp.array([1, 0, -1, 2]))
-    cosine, valid = memory_bank.hardest(bank, jnp.array([[0.0, 1.0]]), jnp.array([0]), 9, extra)
+    anchor = jnp.array([[0.0, 1.0]])
+    extra = (anchor @ jnp.asarray(CIRCLE[2:], jnp.float32).T, jnp.array([1, 0, -1, 2]))
+    cosine, valid = memory_bank.hardest(bank, anchor, jnp.array([0]), 9, extra)
     assert cosine.shape == (1, 6)
     np.testing.assert_array_equal(valid[0], [True] * 4 + [False] * 2)
     np.testing.assert_allclose(cosine[0, :4], np.sin(np.deg2rad([50, 20, 10, 0])), atol=1e-6)
@@ -127,8 +129,9 @@ def test_more_candidates_than_the_bank_has():
 def test_gradient_flows_through_the_batch_and_not_the_bank():
     def nearest(bank_features, extra_features):
         bank = bank_of(CIRCLE[:2], [1, 1]).replace(features=bank_features)
-        extra = (extra_features, jnp.array([1]))
-        cosine, _ = memory_bank.hardest(bank, jnp.array([[0.0, 1.0]]), jnp.array([0]), 3, extra)
+        anchor = jnp.array([[0.0, 1.0]])
+        extra = (anchor @ l2_normalise(extra_features).T, jnp.array([1]))
+        cosine, _ = memory_bank.hardest(bank, anchor, jnp.array([0]), 3, extra)
         return cosine.sum()
 
     grads = jax.grad(nearest, argnums=(0, 1))(

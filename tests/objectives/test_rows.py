@@ -1,0 +1,95 @@
+"""SACD on several devices: the numbers of one device, and how little the devices exchange."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sacd_jax.objectives.rows import ALL_HERE, Rows, by_rows
+
+CHECK = """
+import json, sys
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+jnp.float32 = jnp.float64  # formulas ask for float32, and get enough here to tell rounding from errors
+from jax.sharding import NamedSharding, PartitionSpec
+from sacd_jax import objectives, parallel
+from sacd_jax.benchmarks import hlo
+from sacd_jax.objectives.objective import Keys, Seen, participating
+from tests.objectives.two_layers import BATCH, DATA, OPTIONS, SPEC, clips, encode, encoder_init
+
+video, eeg = clips(2)[:, :BATCH]
+batch = {
+    "index": jnp.arange(BATCH), "stage": jnp.asarray(DATA.labels[:BATCH]).at[5].set(-1),
+    "mask": jnp.ones(BATCH, bool).at[17].set(False),
+}
+options, *counts = json.loads(sys.argv[1])
+objective = objectives.create("sacd", **(OPTIONS["sacd"] | options))
+heads, buffers = objective.init(jax.random.key(7), SPEC, SPEC, DATA)
+
+def step(state, batch, video, eeg):
+    heads, student, buffers, _ = state
+    def loss(heads, student):
+        teacher = encode(encoder_init(5), eeg)
+        keys = Keys(encode(encoder_init(6), video), teacher) if objective.needs_keys else None
+        seen = Seen(
+            encode(student, video), teacher, keys, batch, participating(batch),
+            jax.random.key(3), jnp.int32(9),
+        )
+        terms, new = objective.terms(heads, buffers, seen)
+        return sum(w * terms.losses[k] for k, w in objective.weights.items()), (terms, new)
+    grads, (terms, buffers) = jax.grad(loss, argnums=(0, 1), has_aux=True)(heads, student)
+    return (heads, student, buffers, grads), terms
+
+found = {}
+for count in counts:
+    mesh = parallel.make_mesh(jax.devices()[:count])
+    first = (heads, encoder_init(6), buffers, (heads, encoder_init(6)))
+    state = parallel.place(jax.tree.map(jnp.copy, first), mesh)
+    inputs = parallel.place((batch, video, eeg), mesh, by_rows=("0", "1", "2"))
+    run = parallel.jit_step(step, mesh, state).lower(state, *inputs).compile()
+    program = hlo.read(run.as_text())
+    found[count] = program.collectives, program.collective_bytes
+    for _ in range(2):
+        state, terms = run(state, *inputs)
+    result = jax.device_get((state, terms))
+    if count == counts[0]:
+        expected = result
+    for (path, a), b in zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(result), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12, err_msg=f"{count} {path}")
+print(json.dumps(found))
+"""  # noqa: E501
+
+OTHERWISE = {
+    "ld_negatives": "previous",
+    "hardest_per": "class",
+    "lc_reduction": "sum",
+    "lc_directions": "student",
+}
+
+
+def test_devices_equal_one_and_exchange_little(run_python) -> None:
+    found = json.loads(run_python(CHECK, json.dumps([{}, 1, 8]), devices=8).stdout)
+    # Most of it are gradients of the 159,616 parameters of the graph networks, here in float64.
+    kinds = {"all-gather": 6, "all-reduce": 3, "all-to-all": 1, "reduce-scatter": 1}
+    assert found == {"1": [{}, 0], "8": [kinds, 1_307_300]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [OTHERWISE, {"key_encoder": "student", "candidates": "bank"}, {"clips_per_graph": 8}]
+)
+def test_devices_equal_one_with_other_options(run_python, options) -> None:
+    run_python(CHECK, json.dumps([options, 1, 2, 8]), devices=8)
+
+
+def test_rows_that_cannot_be_dealt_out_stay_together() -> None:
+    def where(rows: Rows, _whole: None, _batch: dict) -> Rows:
+        return rows
+
+    batch = {"mask": np.zeros(16, bool)}
+    assert by_rows(where, None, batch, 4) is ALL_HERE
+    for devices in (1, 8):
+        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((devices,), ("data",))):
+            assert by_rows(where, None, batch, 4) is ALL_HERE
