@@ -18,6 +18,7 @@ from sacd_jax.config import Experiment, as_json
 from sacd_jax.report import experiment as reports
 from sacd_jax.runs import run_folder
 from sacd_jax.training.loop import train
+from sacd_jax.training.profile import Steps
 
 EXAMPLE = "python -m sacd_jax.train --config configs/demo.py --workdir runs/demo"
 
@@ -29,8 +30,14 @@ def main(argv: list[str] | None = None) -> None:
         "--runs", help="names of the experiment's runs to train, with commas; all by default"
     )
     parser.add_argument("--data_dir", help="where data sets are built; <workdir>/data by default")
+    parser.add_argument(
+        "--profile",
+        metavar="FIRST:COUNT",
+        help="writes a trace of COUNT steps from step FIRST on into each run's folder, for xprof",
+    )
     values = parser.parse(sys.argv[1:] if argv is None else argv, Experiment)
     workdir, experiment = Path(values.workdir), values.config
+    profiled = Steps.read(values.profile) if values.profile else None
     chosen = values.runs.split(",") if values.runs else list(experiment.runs)
     for name in chosen:
         if name not in experiment.runs:
@@ -41,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     dataset = prepare(experiment.dataset, Path(values.data_dir or workdir / "data"))
     parallel.initialize()
     for name in chosen:
-        train(experiment.runs[name], workdir / name, dataset)
+        train(experiment.runs[name], workdir / name, dataset, profiled)
     if len(experiment.runs) > 1 and jax.process_index() == 0:
         reports.describe(experiment, workdir, dataset)
         print(f"report: {reports.report(workdir)}")

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from input_pipeline.digests import write_verified_json
 from input_pipeline.files import only_one
 from sacd_jax.runs import log, run_folder
+from sacd_jax.training.meters import CLOCK
 from tests.input_pipeline.fake_nights import fake_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +73,6 @@ def child_of(sweep: subprocess.Popen[str], run: str) -> int:
 
 def same_sweep(one: Path, other: Path) -> None:
     """Bit for bit the same networks, losses, predictions and table."""
-    clock = {"clips_per_second", "data_wait", "compile_seconds"}
     for name in RUNS:
         runs = [folder / "runs" / name for folder in (one, other)]
         weights = [load_file(run / "model" / "model.safetensors") for run in runs]
@@ -86,7 +86,7 @@ def same_sweep(one: Path, other: Path) -> None:
             assert all(np.array_equal(a[key], b[key]) for key in a.files), name
         lines = [
             [
-                {key: value for key, value in line.items() if key not in clock}
+                {key: value for key, value in line.items() if key not in CLOCK}
                 for line in log.read(run).lines
                 if line["split"] == "validation"
             ]

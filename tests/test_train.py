@@ -15,7 +15,8 @@ import pytest
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
 from sacd_jax.report.experiment import report
-from sacd_jax.runs import log
+from sacd_jax.runs import goodput, log
+from sacd_jax.training.meters import CLOCK
 
 TOY = ("--config", "configs/demo.py:miniature")
 
@@ -58,9 +59,8 @@ def same_run(one: Path, two: Path) -> None:
         assert np.array_equal(first[name], second[name]), name
     with np.load(one / "predictions_test.npz") as a, np.load(two / "predictions_test.npz") as b:
         assert np.array_equal(a["logits"], b["logits"])
-    clock = {"clips_per_second", "data_wait", "compile_seconds"}
     lines = [
-        [{k: v for k, v in line.items() if k not in clock} for line in log.read(run).lines]
+        [{k: v for k, v in line.items() if k not in CLOCK} for line in log.read(run).lines]
         for run in (one, two)
     ]
     validation = [[line for line in run if line["split"] == "validation"] for run in lines]
@@ -93,6 +93,7 @@ def test_demo_goes_from_nothing_to_a_report(demo):
         assert trained and all(line["clips_per_second"] > 0 for line in trained)
         assert all(0 <= line["data_wait"] <= 1 for line in trained)
         assert any(line["split"] == "validation" for line in lines)
+        assert all(0 < line["goodput"] < 1 and line["host_peak_gb"] > 0 for line in trained)
     assert {"graph", "contrast", "jsd", "graph_distance_positive"} <= set(
         next(line for line in log.read(workdir / "sacd").lines if line["split"] == "train")
     )
@@ -150,6 +151,9 @@ def test_an_interrupted_run_goes_on_and_equals_the_uninterrupted_one(demo, root,
 
     train(root, workdir, "--runs=sacd")
     same_run(reference / "sacd", workdir / "sacd")
+    spent = goodput.spent(goodput.read(workdir / "sacd"))
+    assert spent.starts == 2 and spent.seconds["restart"] > 0 == spent.seconds["lost"]
+    assert 0 < spent.share("train") < 1
 
 
 @pytest.mark.parametrize(

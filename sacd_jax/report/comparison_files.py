@@ -11,6 +11,7 @@ from sacd_jax.metrics import collapse, from_confusion, json_ready
 from sacd_jax.report import statistics, tables
 from sacd_jax.report.comparison import Results
 from sacd_jax.report.comparison_tables import SUBJECT_FIGURES, difference_table, main_table
+from sacd_jax.runs.goodput import spent
 from sacd_jax.runs.run_folder import ExperimentFolder
 
 
@@ -53,6 +54,14 @@ def as_json(results: Results) -> dict[str, Any]:
             }
             for (run, reference), judged in results.differences.items()
         ],
+        "time": {
+            run.name: {
+                **asdict(spent(run.starts)),
+                "goodput": spent(run.starts).share("train"),
+            }
+            for run in results.runs
+            if run.starts
+        },
         "unreadable_log_lines": {run.name: run.unreadable_lines for run in results.runs},
     }
     return json_ready(value)

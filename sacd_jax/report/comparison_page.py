@@ -13,6 +13,7 @@ from sacd_jax.report.comparison import Results
 from sacd_jax.report.runs import Run, series
 from sacd_jax.report.sleep_statistics import consecutive
 from sacd_jax.report.statistics import Difference
+from sacd_jax.runs.goodput import spent
 
 _TERMS = (
     ("accuracy", "share of clips whose stage is right"),
@@ -279,6 +280,8 @@ def _provenance(results: Results) -> Iterator[str]:
     for run in results.runs:
         if run.versions:
             items.append((f"versions: {run.name}", _shown(run.versions)))
+        if run.starts:
+            items.append((f"time of {run.name}", spent(run.starts).words()))
         if run.unreadable_lines:
             lines = wording.counted(run.unreadable_lines, "line")
             items.append((f"log of {run.name}", f"{lines} cannot be read"))

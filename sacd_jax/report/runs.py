@@ -10,7 +10,8 @@ from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.errors import UserError
 from sacd_jax.report.statistics import subject_confusion
-from sacd_jax.runs import log, predictions, run_folder
+from sacd_jax.runs import goodput, log, predictions, run_folder
+from sacd_jax.runs.goodput import Start
 from sacd_jax.runs.predictions import Predictions
 from sacd_jax.runs.run_folder import RunFolder
 
@@ -25,6 +26,7 @@ class Run:
     lines: tuple[dict[str, Any], ...]  # metrics.jsonl, the last line of each step and split
     unreadable_lines: int
     predictions: Predictions
+    starts: tuple[Start, ...] = ()  # where its time went; none noted by earlier versions
 
 
 def read_run(name: str, folder: Path) -> Run:
@@ -48,7 +50,15 @@ def read_run(name: str, folder: Path) -> Run:
         lines=tuple(stored.latest()),
         unreadable_lines=stored.unreadable,
         predictions=predictions.read(name, layout.predictions("test")),
+        starts=_starts(name, folder),
     )
+
+
+def _starts(name: str, folder: Path) -> tuple[Start, ...]:
+    try:
+        return tuple(goodput.read(folder))
+    except UserError as error:
+        raise UserError(f"run {name!r}: {error}") from error
 
 
 def _read_stored(name: str, path: Path) -> dict[str, Any]:

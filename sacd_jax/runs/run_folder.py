@@ -51,6 +51,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def goodput(self) -> Path:
+        """Where the time of its starts went."""
+        return self.path / "goodput.json"
+
+    @property
+    def profile(self) -> Path:
+        """Traces of steps, for xprof."""
+        return self.path / "profile"
+
+    @property
     def tensorboard(self) -> Path:
         """The same figures for TensorBoard."""
         return self.path / "tensorboard"

@@ -15,21 +15,24 @@ from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
 from sacd_jax import parallel, peers
 from sacd_jax.config import RunConfig
+from sacd_jax.models.encoder import Batch
 from sacd_jax.models.precision import resolved
 from sacd_jax.runs import model_file, run_folder
+from sacd_jax.runs.goodput import TimeSheet
 from sacd_jax.runs.lending import lender
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
 from sacd_jax.tasks.train_state import TrainState
-from sacd_jax.training import rival, teacher_folds, teacher_outputs
+from sacd_jax.training import compiles, device_figures, rival, teacher_folds, teacher_outputs
 from sacd_jax.training.checkpoints import Checkpoints, newest_step
 from sacd_jax.training.evaluator import Evaluator, figures, store_predictions, store_rival
 from sacd_jax.training.meters import Stopwatch, Window
+from sacd_jax.training.profile import Profile, Steps
 from sacd_jax.training.stopping import stop_request
 from sacd_jax.training.watchdog import alive, watchdog
 
 
-def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
+def train(run: RunConfig, workdir: Path, dataset: Path, profiled: Steps | None = None) -> None:
     """Trains one network to the end, from the start or from where an earlier call stopped.
 
     Args:
@@ -37,6 +40,7 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         workdir: the run's folder. Earlier runs of the experiment, which may lend their network, are
             its siblings.
         dataset: a built data set.
+        profiled: steps of which a trace is written into the folder.
 
     Raises:
         UserError: settings that do not fit the data or an earlier start, another process that
@@ -55,8 +59,10 @@ def train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         return f"the same command goes on from step {newest_step(checkpoints)} of {workdir.name}"
 
     peers.goes_on(goes_on)
-    with alone, watchdog(goes_on):
-        _train(run, workdir, dataset)
+    watch = Stopwatch()
+    sheet = TimeSheet(workdir, watch.now, writes=jax.process_index() == 0)
+    with alone, watchdog(goes_on), sheet.kept():
+        _train(run, workdir, dataset, profiled, watch, sheet)
 
 
 def train_folds(teacher: Path, folds: int, dataset: Path) -> None:
@@ -79,7 +85,14 @@ def train_folds(teacher: Path, folds: int, dataset: Path) -> None:
             train(training, folder, dataset)
 
 
-def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
+def _train(
+    run: RunConfig,
+    workdir: Path,
+    dataset: Path,
+    profiled: Steps | None,
+    watch: Stopwatch,
+    sheet: TimeSheet,
+) -> None:
     mesh = parallel.make_mesh()
     precision = resolved(run.precision, parallel.platform(mesh))
     folder = run_folder.claim(workdir, run, dataset, precision)
@@ -105,7 +118,8 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
 
     # Task, networks and state
     siblings = workdir.parent
-    stored = teacher_outputs.outputs(run, source, mesh, siblings)
+    with watch.spending("other"):
+        stored = teacher_outputs.outputs(run, source, mesh, siblings)
     moved = {}
     if run.teacher_control != "none":
         rows = control_rows(source.table, run.teacher_control, run.seed)
@@ -116,6 +130,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     train_step = parallel.jit_step(task.train_step, mesh, state)
     checkpoints = Checkpoints(folder.checkpoints, {"data": source.fingerprint})
     state, first_step = checkpoints.restore(state) or (state, 0)
+    sheet.begins(first_step)
     _introduce(run, workdir.name, state, mesh, first_step, total_steps)
 
     # Loop. Metrics are read one step late, so that the device never waits for the host.
@@ -123,7 +138,7 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
     best = log.best("validation", "accuracy")
     if first_step and folder.model.is_dir():  # its line of the log may be damaged
         best = max(best, model_file.load(folder.model).accuracy or -math.inf)
-    watch, window = Stopwatch(), Window(workdir.name)
+    window, profile = Window(workdir.name), Profile(profiled, folder.profile, workdir.name)
     any_process, stopping = parallel.AnyProcess(mesh), False
     loader = Loader(
         source,
@@ -155,33 +170,45 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
         contextlib.closing(batches),
         contextlib.closing(log),
         contextlib.closing(checkpoints),
+        contextlib.closing(profile),
         stop_request() as stop,
         progress,
     ):
+        watch.phase("train")
         for step in range(first_step + 1, total_steps + 1):
-            with watch.waiting():
+            with watch.spending("wait"):
                 batch = next(batches)
+            profile.before(step)
+            first = step == first_step + 1
             with (
                 jax.profiler.StepTraceAnnotation("train", step_num=step),
                 jax.transfer_guard("disallow"),  # everything the step reads is on the devices
-                watch.compiling() if step == first_step + 1 else contextlib.nullcontext(),
+                watch.spending("compile") if first else contextlib.nullcontext(),
             ):
                 state, metrics = train_step(state, batch)
+            if first:
+                _know_step(train_step, state, batch, watch, workdir.name, mesh)
             window.add(step, metrics)
             alive()
-            watch.clips(run.batch_size)
+            watch.step()
             progress.advance(run.batch_size, note=window.note)
+            with watch.spending("other"):
+                profile.after(step, metrics)
 
             # Processes are stopped at different moments, and must save the same step.
             stopping = any_process.says(stop.requested)
             last = step == total_steps or stopping
             if step % run.log_every_steps == 0 or last:
-                log.write(
-                    "train", step, {"pass": step / steps_a_pass, **window.mean(), **watch.lap()}
-                )
+                means = {"pass": step / steps_a_pass, **window.mean()}
+                clock = {
+                    **watch.lap(run.batch_size),
+                    **device_figures.memory_peak(),
+                    "goodput": sheet.spent().share("train"),
+                }
+                log.write("train", step, means | clock)
             if step % evaluate_every == 0 or step == total_steps:
-                with watch.pause():
-                    window.check()
+                window.check()
+                with watch.spending("evaluate"):
                     outputs = evaluate(state.student(), validation, run.sampling.validation_windows)
                     measured = figures(outputs)
                     log.write_figures("validation", step, measured, source.info.classes)
@@ -190,20 +217,23 @@ def _train(run: RunConfig, workdir: Path, dataset: Path) -> None:
                         if jax.process_index() == 0:
                             model_file.save(folder.model, task.model(state.student(), best))
             if step % checkpoint_every == 0 or last:
-                with watch.pause():
-                    window.check()
+                window.check()
+                with watch.spending("save"):
                     checkpoints.save(state, step)
             if stopping:
                 break
+        watch.phase("save")
         checkpoints.wait()
         any_process.says(stop.requested)
     if stopping or any_process.says(stop.requested):
         raise stop.by or KeyboardInterrupt
 
     # The selected network on the test subjects
+    watch.phase("evaluate")
     parallel.wait_for_all("model")
     selected = model_file.load(folder.model)
     store_predictions(evaluate, selected, mesh, open_split(dataset, "test"), folder)
+    _say(f"time {workdir.name}: {sheet.spent().words()}")
 
 
 def _boost(run: RunConfig, folder: run_folder.RunFolder, dataset: Path) -> None:
@@ -226,8 +256,6 @@ def _introduce(
     total_steps: int,
 ) -> None:
     """Says in one line on stderr what is trained on what, and for how long."""
-    if jax.process_index() != 0:
-        return
     leaves = jax.tree.leaves(state.params)
     parameters = sum(leaf.size for leaf in leaves)
     precision = resolved(run.precision, parallel.platform(mesh))
@@ -235,4 +263,25 @@ def _introduce(
     steps = f"steps {first_step + 1} to {total_steps}"
     device = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     facts = (device, f"{parameters:,} parameters", precision, batch, steps)
-    print(f"train {name}: {', '.join(facts)}", file=sys.stderr, flush=True)
+    _say(f"train {name}: {', '.join(facts)}")
+
+
+def _know_step(
+    train_step: jax.stages.Wrapped,
+    state: TrainState,
+    batch: Batch,
+    watch: Stopwatch,
+    name: str,
+    mesh: jax.sharding.Mesh,
+) -> None:
+    """Says in one line what was compiled, and tells the stopwatch what a step asks of devices."""
+    with_tracing = watch.seconds()["compile"]
+    _say(f"compile {name}: {compiles.counted().words()}; {with_tracing:.1f} s with tracing")
+    if peak := device_figures.peak_flops(mesh.devices.flat[0].device_kind):
+        flops = device_figures.matmul_flops(train_step.trace(state, batch).jaxpr)
+        watch.asks(flops, peak * mesh.size)
+
+
+def _say(words: str) -> None:
+    if jax.process_index() == 0:
+        print(words, file=sys.stderr, flush=True)

@@ -8,55 +8,104 @@ from collections.abc import Iterator, Mapping
 import jax
 
 from input_pipeline.errors import UserError
+from sacd_jax.runs.goodput import KINDS
+from sacd_jax.training import compiles
+
+CLOCK = frozenset(
+    {
+        "clips_per_second",
+        "data_wait",
+        "compile_seconds",
+        "evaluate_seconds",
+        "save_seconds",
+        "device_peak_gb",
+        "host_peak_gb",
+        "mfu",
+        "goodput",
+    }
+)
+"""Figures of a training line of the log that differ between equal runs."""
 
 
 class Stopwatch:
-    """Measures clips a second and the share of time spent waiting for data; leaves out pauses."""
+    """Counts wall time by what it is spent on; asks no device for anything.
 
-    def __init__(self) -> None:
-        self._compile_seconds = 0.0
-        self._start()
+    Time belongs to the `phase` that was entered last, or to the block (`spending`) within it. What
+    is compiled meanwhile belongs to `compile`.
+    """
 
-    def _start(self) -> None:
-        self._began, self._waited, self._paused, self._clips = time.monotonic(), 0.0, 0.0, 0
+    def __init__(self, phase: str = "start"):
+        """`phase` is one of `goodput.KINDS`."""
+        self._compiles = compiles.counted()
+        # Seconds so far and what has been going on since; one value, for another thread reads it.
+        self._state = (
+            dict.fromkeys(KINDS, 0.0),
+            phase,
+            time.monotonic(),
+            self._compiles.seconds,
+        )
+        self._steps, self._flops, self._peak = 0, 0, 0.0
+        self._lap = (0, self.seconds())
+
+    def phase(self, kind: str) -> None:
+        """From now on, time is spent on this."""
+        self._state = (self.seconds(), kind, time.monotonic(), self._compiles.seconds)
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Counts the block as waiting for the next batch."""
-        began = time.monotonic()
-        yield
-        self._waited += time.monotonic() - began
-
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Leaves the block out: evaluation, checkpoints."""
-        began = time.monotonic()
-        yield
-        self._paused += time.monotonic() - began
-
-    @contextlib.contextmanager
-    def compiling(self) -> Iterator[None]:
-        """Counts the block as tracing and compiling the step, reported as `compile_seconds`."""
-        began = time.monotonic()
-        with self.pause():
+    def spending(self, kind: str) -> Iterator[None]:
+        """Counts the block as time spent on this."""
+        _, before, _, _ = self._state
+        self.phase(kind)
+        try:
             yield
-        self._compile_seconds = time.monotonic() - began
+        finally:
+            self.phase(before)
 
-    def clips(self, count: int) -> None:
-        """Counts clips that were trained on."""
-        self._clips += count
+    def seconds(self) -> dict[str, float]:
+        """By kind, up to now."""
+        earlier, kind, began, compiled = self._state
+        elapsed = time.monotonic() - began
+        compiling = min(self._compiles.seconds - compiled, elapsed)
+        found = dict(earlier)
+        found["compile"] += compiling
+        found[kind] += elapsed - compiling
+        return found
 
-    def lap(self) -> dict[str, float]:
-        """`clips_per_second`, `data_wait` (share of time), `compile_seconds` since the last lap."""
-        elapsed = max(time.monotonic() - self._began - self._paused, 1e-9)
+    def now(self) -> tuple[int, dict[str, float]]:
+        """Steps done and seconds by kind, for `goodput.TimeSheet`."""
+        return self._steps, self.seconds()
+
+    def step(self) -> None:
+        """Counts a step that was done."""
+        self._steps += 1
+
+    def asks(self, flops: int, peak: float) -> None:
+        """Says how many FLOP a step takes, and how many the devices can do in a second."""
+        self._flops, self._peak = flops, peak
+
+    def lap(self, batch_size: int) -> dict[str, float]:
+        """Figures since the last lap.
+
+        Evaluation, saving and compiling are left out of the first, the second and the last.
+
+        Args:
+            batch_size: clips in a step.
+
+        Returns:
+            `clips_per_second`, `data_wait` (share of time), `compile_seconds`, `evaluate_seconds`,
+            `save_seconds` (that the steps waited for) and, where it is known, `mfu` (in [0, 1]).
+        """
+        steps, before = self._lap
+        self._lap = (self._steps, self.seconds())
+        spent = {kind: self._lap[1][kind] - before[kind] for kind in KINDS}
+        elapsed = max(spent["train"] + spent["wait"], 1e-9)
+        rate = (self._steps - steps) / elapsed
         values = {
-            "clips_per_second": self._clips / elapsed,
-            "data_wait": min(self._waited / elapsed, 1.0),
-            "compile_seconds": self._compile_seconds,
+            "clips_per_second": batch_size * rate,
+            "data_wait": spent["wait"] / elapsed,
+            **{f"{kind}_seconds": spent[kind] for kind in ("compile", "evaluate", "save")},
         }
-        self._compile_seconds = 0.0
-        self._start()
-        return values
+        return values | ({"mfu": self._flops * rate / self._peak} if self._peak else {})
 
 
 class Window:

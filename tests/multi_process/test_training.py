@@ -17,6 +17,7 @@ from input_pipeline.files import only_one
 from sacd_jax import peers
 from sacd_jax.runs import log
 from sacd_jax.training.checkpoints import newest_step
+from sacd_jax.training.meters import CLOCK
 from tests.input_pipeline.fake_nights import fake_dataset
 from tests.multi_process.together import ROOT, ends, environment, processes, python, wait_for
 
@@ -85,12 +86,11 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 def same_run(one: Path, other: Path) -> None:
     """The same figures, weights and predictions but for the order in which floats are added."""
-    clock = {"clips_per_second", "data_wait", "compile_seconds"}
     lines = [log.read(run).lines for run in (one, other)]
     assert len(lines[0]) == len(lines[1]) == 10  # 8 steps, 2 validations
     for first, second in zip(*lines, strict=True):
         assert first.keys() == second.keys() and first["split"] == second["split"]
-        values = {key: first[key] for key in first.keys() - clock - {"split"}}
+        values = {key: first[key] for key in first.keys() - CLOCK - {"split"}}
         assert values == pytest.approx({key: second[key] for key in values}, rel=2e-3, abs=2e-4)
     weights = [load_file(run / "model" / "model.safetensors") for run in (one, other)]
     for name, value in weights[0].items():

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from input_pipeline.digests import write_verified_json
+
 STAY = 0.92
 # What a stager that is not sure takes a stage for: rows truth, columns W, N1, N2, N3, REM.
 SLIP = np.array(
@@ -103,6 +105,9 @@ def write_run(
     lines = curves(skill, steps, seed, graphs)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "config.json").write_text(json.dumps({"name": folder.name, "seed": seed}))
+    times = {"train": 90.0, "compile": 10.0}
+    start = {"began": 1e9, "first_step": 0, "last_step": steps, "seconds": times}
+    write_verified_json(folder / "goodput.json", {"starts": [start]})
     (folder / "versions.json").write_text(json.dumps({"jax": "0.12.0", "python": "3.12"}))
     return folder
 

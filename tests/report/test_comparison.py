@@ -158,6 +158,9 @@ def test_the_written_files(results: comparison.Results, tmp_path: Path):
     assert "http" not in page and "url(" not in page and "@import" not in page
     assert page.count("Simulated nights") == 1
     assert "not a medical device" in page
+    assert "1.7 min in 1 start: training 90.0%, compiling 10.0%" in page
+    times = json.loads((tmp_path / "results.json").read_text())["time"]
+    assert times["video baseline"]["goodput"] == 0.9
     table = (tmp_path / "table.md").read_text()
     assert table.count("\n| video with SACD |") == 1
     assert "Simulated nights" in table

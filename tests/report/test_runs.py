@@ -64,6 +64,7 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
             "versions.json: is damaged or was changed",
         ),
         (lambda f: (f / "metrics.jsonl").write_text("x\ny\n"), "metrics.jsonl has 2 lines"),
+        (lambda f: (f / "goodput.json").write_text("{}"), "times of a run"),
         (lambda f: shutil.rmtree(f), "is not a folder"),
     ],
     ids=[
@@ -80,6 +81,7 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
         "broken config",
         "no object",
         "broken log",
+        "damaged times",
         "no folder",
     ],
 )

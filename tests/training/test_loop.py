@@ -16,10 +16,12 @@ from input_pipeline.sampling import Sampling
 from input_pipeline.source import open_split
 from sacd_jax import parallel
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
-from sacd_jax.runs import log, model_file
+from sacd_jax.runs import goodput, log, model_file
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks import TASKS
 from sacd_jax.training import loop
+from sacd_jax.training.meters import CLOCK
+from sacd_jax.training.profile import Steps
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 from tests.objectives.two_layers import OPTIONS
 
@@ -33,7 +35,6 @@ COMMON = {
 EEG = EncoderConfig("mlp", {"width": 8, "embedding_dim": 12})
 VIDEO = EncoderConfig("mlp", {"input_key": "video", "width": 8, "embedding_dim": 12})
 SMALL = {"hidden": 8, "bottleneck": 4}
-CLOCK = {"clips_per_second", "data_wait", "compile_seconds"}
 SEQUENCES = RunConfig(
     "classify",
     EncoderConfig("deepsleepnet", SMALL, parts={"features": "features"}),
@@ -81,6 +82,23 @@ def test_frozen_parts_stay_as_they_were_trained_alone(experiment):
             np.testing.assert_array_equal(fused[f"{collection}/{part}/{rest}"], value)
     losses = [line["loss"] for line in log.read(runs / "a").lines if line["split"] == "train"]
     assert losses[-1] < losses[0]
+
+
+def test_a_known_device_gives_mfu_and_steps_can_be_traced(experiment, monkeypatch, capsys):
+    dataset, runs = experiment
+    monkeypatch.setattr(loop.device_figures, "peak_flops", lambda kind: 1e9)
+    loop.train(RunConfig("classify", EEG, **COMMON), runs / "known", dataset, Steps(2, 1))
+    lines = [line for line in log.read(runs / "known").lines if line["split"] == "train"]
+    # EEG [16, 3750] to 8, 12 and 5 features, with two gradients each; of the input there is none.
+    flops = 2 * 16 * (2 * 3750 * 8 + 3 * (8 * 12 + 12 * 5))
+    for line in lines:
+        assert line["mfu"] == pytest.approx(flops * line["clips_per_second"] / 16 / 1e9)
+    assert list(RunFolder(runs / "known").profile.rglob("*.xplane.pb"))
+    said = capsys.readouterr().err
+    for words in ("compile known: ", "profile known: steps 2 to 2", "time known: ", "training "):
+        assert words in said
+    (start,) = goodput.read(runs / "known")
+    assert start.last_step == lines[-1]["step"] and all(v >= 0 for v in start.seconds.values())
 
 
 def test_experiments_e_and_f_from_their_configs(experiment):
