@@ -1,12 +1,16 @@
 """Whether two experiments came to the same end: bit for bit, or but for rounding."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-_BY_THE_CLOCK = ("clips_per_second", "data_wait", "compile_seconds")
+from sacd_jax.training.meters import CLOCK
+
+_TIMES = re.compile(rb"<dt>time of .*?</dd>|\"time\": \{.*?\n  \}", re.DOTALL)
+"""Where the time of the runs went, in `report.html` and `results.json`."""
 _RELATIVE, _ABSOLUTE = 2e-3, 2e-3
 _ROUNDED = ("metrics.jsonl", ".npy", ".npz", ".safetensors")
 _ROUNDED_AS_TEXT = ("results.json", "table.md", "report.html", "subjects.csv", "cache.json")
@@ -30,13 +34,16 @@ def differences(reference: Path, other: Path, exact: bool = True) -> list[str]:
         if first.name == "metrics.jsonl" or (rounded and name.endswith(_ROUNDED)):
             found += [f"{name}: {what}" for what in _numbers(first, second, exact)]
         elif first.is_file() and not (rounded and name.endswith(_ROUNDED_AS_TEXT)):
-            found += [f"{name} differs"] * (first.read_bytes() != second.read_bytes())
+            one, two = (_TIMES.sub(b"", file.read_bytes()) for file in (first, second))
+            found += [f"{name} differs"] * (one != two)
     return found
 
 
 def _files(folder: Path) -> set[str]:
-    """All of an experiment; of checkpoints and TensorBoard's files, which bear dates, the steps."""
-    paths = {path.relative_to(folder) for path in folder.rglob("*") if path.name != ".lock"}
+    """All of an experiment but its times; of checkpoints and TensorBoard's files, which bear dates,
+    the steps."""
+    left_out = (".lock", "goodput.json")
+    paths = {path.relative_to(folder) for path in folder.rglob("*") if path.name not in left_out}
     dated = {path for path in paths if path.parts[1:2] in (("checkpoints",), ("tensorboard",))}
     steps = {path for path in dated if path.parts[1] == "checkpoints" and len(path.parts) == 3}
     return {str(path) for path in paths - dated | steps}
@@ -62,7 +69,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         f"{line['split']} {line['step']} {name}": np.array(value)
         for line in lines
         for name, value in line.items()
-        if name not in _BY_THE_CLOCK
+        if name not in CLOCK
     }
 
 

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from input_pipeline.files import write_json
+from sacd_jax.report import html
 from tests.torture.__main__ import main
 from tests.torture.compare import differences
 from tests.torture.started import phase_of
@@ -18,6 +20,10 @@ def _experiment(folder, value=1.0, index=3, speed=5.0, data="bytes", steps=(4, 8
     np.savez(run / "predictions_test.npz", index=np.array([index]), logits=np.array([value]))
     line = {"step": 1, "split": "train", "loss": value, "clips_per_second": speed}
     (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    (run / "goodput.json").write_text(str(speed))
+    write_json(folder / "results.json", {"rows": 1, "time": {"student": {"train": speed}}})
+    page = html.definitions([("rows", "1"), ("time of student", f"{speed} min"), ("clips", "3")])
+    (folder / "report.html").write_text(page)
     (folder / "data").mkdir()
     (folder / "data" / "train.npy").write_text(data)
     return folder
@@ -42,6 +48,13 @@ def test_another_end_is_noticed(tmp_path, other, exactly, nearly):
 
 
 @pytest.mark.parametrize("name", ["data/.unfinished-0a-x", ".unfinished-0a-report.html"])
+def test_another_report_is_noticed(tmp_path):
+    one, two = _experiment(tmp_path / "one"), _experiment(tmp_path / "two")
+    for file in (two / "results.json", two / "report.html"):
+        file.write_text(file.read_text().replace("1", "2"))
+    assert differences(one, two) == ["report.html differs", "results.json differs"]
+
+
 def test_what_a_killed_process_left_is_noticed(tmp_path, name):
     one, two = _experiment(tmp_path / "one"), _experiment(tmp_path / "two")
     (two / name).write_text("")
