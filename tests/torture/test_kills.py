@@ -47,7 +47,6 @@ def test_another_end_is_noticed(tmp_path, other, exactly, nearly):
     assert len(differences(one, two, exact=False)) == nearly
 
 
-@pytest.mark.parametrize("name", ["data/.unfinished-0a-x", ".unfinished-0a-report.html"])
 def test_another_report_is_noticed(tmp_path):
     one, two = _experiment(tmp_path / "one"), _experiment(tmp_path / "two")
     for file in (two / "results.json", two / "report.html"):
@@ -55,6 +54,7 @@ def test_another_report_is_noticed(tmp_path):
     assert differences(one, two) == ["report.html differs", "results.json differs"]
 
 
+@pytest.mark.parametrize("name", ["data/.unfinished-0a-x", ".unfinished-0a-report.html"])
 def test_what_a_killed_process_left_is_noticed(tmp_path, name):
     one, two = _experiment(tmp_path / "one"), _experiment(tmp_path / "two")
     (two / name).write_text("")
