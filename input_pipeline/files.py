@@ -104,6 +104,15 @@ def only_one(path: str | os.PathLike, waiting: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def only_results(folder: str | os.PathLike) -> Iterator[None]:
+    """Lets one process at a time write results into a folder; what killed ones left is removed."""
+    folder = Path(folder)
+    with only_one(folder / ".results.lock", f"waiting for another process that writes to {folder}"):
+        remove_unfinished(folder)
+        yield
+
+
+@contextlib.contextmanager
 def mine_alone(path: str | os.PathLike, what: str) -> Iterator[None]:
     """Keeps other processes out of a folder for the time of the block; they are told who is there.
 

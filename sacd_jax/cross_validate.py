@@ -14,6 +14,7 @@ from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import DatasetSettings, prepare
 from input_pipeline.datasets.dataset_files import SPLITS_FILE, read_info
 from input_pipeline.errors import UserError
+from input_pipeline.files import only_results
 from input_pipeline.splits import LEAVE_ONE_OUT, read_splits
 from sacd_jax import parallel
 from sacd_jax.command_line import Parser
@@ -49,7 +50,9 @@ def main(argv: list[str] | None = None) -> None:
             train(run, cross_validation.fold_folder(workdir, fold, name).path, dataset)
     if jax.process_index() == 0:
         names, classes = list(experiment.runs), read_info(dataset).classes
-        for each in cross_validation.write_tables(workdir, names, folds, classes):
+        with only_results(workdir):
+            written = cross_validation.write_tables(workdir, names, folds, classes)
+        for each in written:
             tables.show(each)
         print(f"table: {workdir / cross_validation.MARKDOWN}")
     parallel.wait_for_all("table")

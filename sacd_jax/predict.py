@@ -6,7 +6,7 @@ from pathlib import Path
 
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
-from input_pipeline.files import whole_file, write_json
+from input_pipeline.files import remove_unfinished, whole_file, write_json
 from input_pipeline.night import read_manifest
 from sacd_jax.staging import hypnogram_files
 from sacd_jax.staging.page import night_figure, night_page
@@ -69,6 +69,7 @@ def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
 def write(night: StagedNight, folder: Path, name: str) -> None:
     """Writes all files of a staged night and prints where the page is."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
     hypnogram_files.write_all(night, folder)
     statistics = night_statistics(night)
     write_json(folder / "statistics.json", statistics)

@@ -9,6 +9,7 @@ from pathlib import Path
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.datasets import prepare
 from input_pipeline.errors import UserError
+from input_pipeline.files import only_results
 from sacd_jax import parallel
 from sacd_jax.command_line import Parser
 from sacd_jax.report import tables
@@ -69,7 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     logs = workdir / "logs"
     start = children.starter("sacd_jax.sweep", argv, logs, values.jobs)
     failed = train_missing(sweep, runs, start, workdir, dataset, values.jobs)
-    path = table.write(sweep, runs_folder, dataset, workdir)
+    with only_results(workdir):
+        path = table.write(sweep, runs_folder, dataset, workdir)
     print(path.read_text())
     print(f"table: {path}")
     if failed:

@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from input_pipeline.files import whole_file, write_csv
+from input_pipeline.files import remove_unfinished, whole_file, write_csv
 from sacd_jax.report.plots import to_png
 
 
@@ -16,6 +16,7 @@ def write_figure(folder: Path, name: str, figure: Figure, dpi: int = 110) -> Pat
 
     The same figure gives the same bytes.
     """
+    remove_unfinished(folder, f"{name}.*")
     picture = folder / f"{name}.png"
     with whole_file(picture) as temporary:
         temporary.write_bytes(to_png(figure, dpi))

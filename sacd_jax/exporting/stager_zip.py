@@ -15,7 +15,7 @@ from safetensors.numpy import save as serialize
 
 from input_pipeline.clips import ClipSettings
 from input_pipeline.errors import UserError
-from input_pipeline.files import whole_file
+from input_pipeline.files import remove_unfinished, whole_file
 from input_pipeline.fingerprints import array_fingerprint
 from input_pipeline.stages import CLIP_SECONDS, STAGES
 from sacd_jax.exporting import stage_clips
@@ -48,6 +48,7 @@ def write(stager: Stager, path: Path) -> None:
     files |= {f"stager_{name}.jax": _program(stager, weights, name) for name in PLATFORMS}
     sums = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()]
     files[stage_clips.DIGESTS] = "".join(sums).encode()
+    remove_unfinished(path.parent, path.name)
     with whole_file(path) as temporary:
         with zipfile.ZipFile(temporary, "w") as file:
             for name, content in files.items():

@@ -10,6 +10,7 @@ from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.datasets.simulated_nights import nights_folder
 from input_pipeline.digests import write_verified_json
 from input_pipeline.errors import UserError
+from input_pipeline.files import only_results
 from input_pipeline.stages import STAGES
 from sacd_jax.config import Experiment, RunConfig
 from sacd_jax.report import wording
@@ -28,7 +29,8 @@ def describe(experiment: Experiment, workdir: Path, dataset: Path) -> None:
         "nights": nights,
         "runs": list(experiment.runs),
     }
-    write_verified_json(ExperimentFolder(workdir).description, description)
+    with only_results(workdir):
+        write_verified_json(ExperimentFolder(workdir).description, description)
 
 
 def read_description(folder: ExperimentFolder) -> dict[str, Any]:
@@ -67,11 +69,16 @@ def report(workdir: Path) -> Path:
     Raises:
         UserError: no run has predictions on the test subjects yet, or a file is damaged.
     """
+    with only_results(workdir):
+        return _report(ExperimentFolder(workdir))
+
+
+def _report(folder: ExperimentFolder) -> Path:
     from input_pipeline.simulation.ceiling import ceiling  # with SciPy and matplotlib: slow
     from input_pipeline.source import open_split
     from sacd_jax.report import classification, comparison, comparison_files
 
-    folder = ExperimentFolder(workdir)
+    workdir = folder.path
     facts = read_description(folder)
     runs = {name: workdir / name for name in facts["runs"] if folder.run(name).finished}
     if not runs:

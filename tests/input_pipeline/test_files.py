@@ -2,11 +2,13 @@
 
 import os
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import mine_alone, read_text
+from input_pipeline.files import mine_alone, only_results, read_text, whole_file
 
 
 def test_text_with_and_without_a_byte_order_mark(tmp_path):
@@ -45,6 +47,27 @@ def test_what_is_no_text_in_any_encoding(tmp_path, raw):
     (tmp_path / "t").write_bytes(raw)
     with pytest.raises(UserError, match="^it.*not (a )?text"):
         read_text(tmp_path / "t", "it", any_encoding=True)
+
+
+def test_what_a_killed_process_left_is_removed_and_no_file_in_writing(tmp_path, capfd):
+    (tmp_path / ".unfinished-0a-report.html").write_text("half")
+
+    def write() -> None:
+        with only_results(tmp_path):
+            assert not list(tmp_path.glob(".unfinished-*"))
+            with whole_file(tmp_path / "table.md") as temporary:
+                temporary.write_text("whole")
+
+    with ThreadPoolExecutor() as pool:
+        with only_results(tmp_path), whole_file(tmp_path / "report.html") as temporary:
+            temporary.write_text("whole")
+            other = pool.submit(write)
+            while "waiting for another process" not in capfd.readouterr().err:
+                time.sleep(0.01)
+        other.result()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("report.html", "table.md", ".results.lock")
+    }
 
 
 def test_a_second_process_is_told_who_is_there(tmp_path, run_python):
