@@ -93,7 +93,7 @@ class Loader:
     Attributes:
         source: the split.
         sampling: which frames a network sees.
-        keys: the inputs that a batch holds.
+        keys: the inputs that a batch holds; those that `extra` has are not read from the clips.
         extra: arrays over the rows of the split that are joined to the batch (a teacher cache).
         process_index: of this process.
         process_count: processes that share each batch.
@@ -120,7 +120,7 @@ class Loader:
         info = self.source.info
         if not 0 <= self.process_index < self.process_count:
             raise ValueError(f"process {self.process_index} of {self.process_count}")
-        for key in self.keys:
+        for key in self._read_keys:
             if key not in info.inputs:
                 raise UserError(f"batch key {key!r}: clips hold {', '.join(info.inputs)}")
         for name, array in self.extra.items():
@@ -129,8 +129,12 @@ class Loader:
                     f"{name}: {len(array)} rows for a split of {len(self.source)} clips; "
                     "expected one a clip"
                 )
-        if "video" in self.keys:
+        if "video" in self._read_keys:
             self.sampling.check(info.frames, info.frame_rate)
+
+    @property
+    def _read_keys(self) -> list[str]:
+        return [key for key in self.keys if key not in self.extra]
 
     def train(
         self,
@@ -265,7 +269,7 @@ class Loader:
 
     def _frames(self, rows: np.ndarray, offsets: np.ndarray) -> Sequence[np.ndarray]:
         """The stored frames to take of each clip; of padding, any."""
-        if "video" not in self.keys:
+        if "video" not in self._read_keys:
             return [_NO_FRAMES] * len(rows)
         rate, stored = self.source.info.frame_rate, self.source.stored_frames
         if self.sampling.mode == "spread":  # clips are of one length; all at once is faster
@@ -279,7 +283,7 @@ class Loader:
 
     def _windows(self, row: int, most: int | None) -> list[np.ndarray]:
         """Frames of the windows that a test looks at."""
-        if "video" not in self.keys or row >= len(self.source):
+        if "video" not in self._read_keys or row >= len(self.source):
             return [_NO_FRAMES]
         stored = int(self.source.stored_frames[row])
         return self.sampling.windows(stored, self.source.info.frame_rate, most)
@@ -287,7 +291,7 @@ class Loader:
     def _all_windows(self, most: int | None) -> Int[np.ndarray, "windows 2"]:
         """Row and number of every window of the split."""
         counts = np.ones(len(self.source), np.int64)
-        if "video" in self.keys and self.sampling.mode == "consecutive":
+        if "video" in self._read_keys and self.sampling.mode == "consecutive":
             counts = np.array([len(self._windows(row, most)) for row in range(len(counts))])
         rows = np.repeat(np.arange(len(counts)), counts)
         firsts = np.repeat(np.cumsum(counts) - counts, counts)
@@ -308,7 +312,7 @@ class Loader:
             for key, form in self._forms().items()
         }
         for place, row in enumerate(rows.tolist()):
-            out = {key: batch[key][place] for key in self.keys}
+            out = {key: batch[key][place] for key in self._read_keys}
             if mask[place]:
                 self.source.read(row, out, frames[place])
             else:
@@ -330,7 +334,7 @@ class Loader:
         if "video" in forms:
             dtype, (_, *frame) = forms["video"]
             forms["video"] = Form(dtype, (self.sampling.frames, *frame))
-        return {key: forms[key] for key in self.keys}
+        return {key: forms[key] for key in self._read_keys}
 
     def _read_sequences(self, groups: Sequence[_Group]) -> Batch:
         batch = {

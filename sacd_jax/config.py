@@ -200,6 +200,8 @@ class RunConfig(Settings):
         without_fold: (fold, folds, seed): trains, and chooses its network, without the subjects of
             one of so many parts, counted from 0 (`input_pipeline.subject_folds`).
         teacher_trainable: the teacher trains with the student.
+        embeddings_of: a finished run, by its name in the experiment or its folder: the student
+            reads that network's stored embeddings of the clips in place of the clips. None: clips.
         key_encoder_decay: of the student's moving average, which makes the keys of memory banks.
         select: which network is kept: that of the `best` validation accuracy, or the `last`.
         evaluate_every_passes: how often the validation split is predicted.
@@ -234,6 +236,7 @@ class RunConfig(Settings):
     teacher_control: Control = "none"
     without_fold: Fold = ()
     teacher_trainable: bool = False
+    embeddings_of: Name | None = None
     key_encoder_decay: Share = 0.999
     select: Literal["best", "last"] = "best"
     evaluate_every_passes: Positive = 1.0
@@ -270,6 +273,8 @@ class RunConfig(Settings):
                 raise UserError(f"{name} is set, expected teacher_cache True with it")
         if self.without_fold and self.task != "classify":
             raise UserError(f"without_fold is set, expected task 'classify', not {self.task!r}")
+        if self.embeddings_of is not None and self.task != "classify":
+            raise UserError(f"embeddings_of is set, but task is {self.task!r}: expected 'classify'")
         if self.uses_unlabelled and not distill:
             raise UserError(f"unlabelled is 'distill', but task {self.task!r} has no teacher")
         if self.uses_unlabelled and self.batch_mode == "balanced":

@@ -26,6 +26,8 @@ CLIPS = {
     "eeg": jax.ShapeDtypeStruct((2, 3750), jnp.float32),
     "audio": jax.ShapeDtypeStruct((2, 64000), jnp.float32),
     "audio_embedding": jax.ShapeDtypeStruct((2, 512), jnp.float32),
+    "clip_embedding": jax.ShapeDtypeStruct((2, 7, 512), jnp.float32),
+    "clip_logits": jax.ShapeDtypeStruct((2, 7, 5), jnp.float32),
 }
 
 

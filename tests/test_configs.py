@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHOICES: dict[str, tuple[str, ...]] = {
     "demo": ("miniature", "size=miniature,seed=1"),
     "rival": ("miniature", "size=miniature,seed=1"),
+    "context": ("miniature", "size=miniature,seed=1"),
     "s3ve_teacher": tuple(f"teacher={teacher}" for teacher in s3ve_teacher.TEACHERS),
     "s3ve_baseline": ("r2plus1d_18", "student=r3d_18"),
     "s3ve_distill": (
@@ -64,6 +65,8 @@ def batch_of(experiment: Experiment, run: RunConfig) -> dict[str, jax.ShapeDtype
         "video": jax.ShapeDtypeStruct(video, jnp.uint8),
         "eeg": jax.ShapeDtypeStruct((run.batch_size, data.clips.samples), jnp.float32),
         "audio_embedding": jax.ShapeDtypeStruct((run.batch_size, 512), jnp.float32),
+        "clip_embedding": jax.ShapeDtypeStruct((run.batch_size, 512), jnp.float32),
+        "clip_logits": jax.ShapeDtypeStruct((run.batch_size, 5), jnp.float32),
     }
 
 
@@ -92,6 +95,7 @@ def check(experiment: Experiment) -> None:
         lags = len(run.sampling.lags_s)
         student = spec_of(run.student, classes, batch, lags)
         assert student.num_classes == classes
+        assert run.embeddings_of is None or run.embeddings_of in experiment.runs
         optimizer.make(run.optimizer, total_steps=100)
         if run.task == "classify":
             continue

@@ -12,11 +12,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import Conv1d
-from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
+from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput, reset_carry
 from sacd_jax.models.signals import clip_at_rate, max_pool, same_padding
 
 SAMPLE_RATE = 100
@@ -259,7 +259,7 @@ class DeepSleepNet(Encoder):
         shortcut = nn.relu(norm(shortcut, train))
 
         carry = batch.get("carry", self.initial_carry(size))
-        carry = lax.stop_gradient(_reset(carry, batch.get("is_first")))
+        carry = lax.stop_gradient(reset_carry(carry, batch.get("is_first")))
         sequence = features.reshape(size, length, -1)
         outputs, left = [], {}
         for direction in ("forward", "backward"):
@@ -294,13 +294,6 @@ def _features_of(network: DeepSleepNetFeatures | DeepSleepNet) -> Features:
         network.dtype,
         name="features",
     )
-
-
-def _reset(carry: Carry, is_first: Bool[Array, " batch"] | None) -> Carry:
-    """Zeros where a night begins."""
-    if is_first is None:
-        return carry
-    return jax.tree.map(lambda state: jnp.where(is_first[:, None], 0.0, state), carry)
 
 
 def _head(x: Array, num_classes: int, bottleneck: int | None, dtype: Any) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from input_pipeline.errors import UserError
 from sacd_jax.registry import check_options, find
@@ -59,6 +59,8 @@ class Encoder(nn.Module):
         has_state: whether it carries a state from clip to clip of a night; it then reads
             `batch["carry"]`, returns the next one in `extras["carry"]`, and defines
             `initial_carry`.
+        sees_whole_pieces: whether a test shows it each unbroken piece of a night at once, because
+            what it says of a clip depends on later ones.
         lags: frames that it expects of each moment of a video; None if it reads none.
     """
 
@@ -72,6 +74,10 @@ class Encoder(nn.Module):
 
     @property
     def has_state(self) -> bool:
+        return False
+
+    @property
+    def sees_whole_pieces(self) -> bool:
         return False
 
     @property
@@ -106,6 +112,7 @@ _REGISTRY: dict[str, str] = {
     "ccl_r21d": "sacd_jax.models.video_resnet:ccl_r21d",
     "r2plus1d_small": "sacd_jax.models.video_resnet:r2plus1d_small",
     "fusion": "sacd_jax.models.fusion:fusion",
+    "context": "sacd_jax.models.context:context",
     "mlp": "sacd_jax.models.mlp:mlp",
 }
 
@@ -139,6 +146,13 @@ def init_variables(encoder: Encoder, rng: PRNGKeyArray, batch: Batch) -> dict[st
     """First variables of an encoder (`params`, `batch_stats`), for clips like those of a batch."""
     inputs = {key: batch[key] for key in encoder.input_keys}
     return dict(encoder.init({"params": rng, "dropout": rng}, inputs, train=False))
+
+
+def reset_carry(carry: Any, is_first: Bool[Array, " batch"] | None) -> Any:
+    """The state of a network over sequences, with zeros in the rows where a night begins."""
+    if is_first is None:
+        return carry
+    return jax.tree.map(lambda state: jnp.where(is_first[:, None], 0.0, state), carry)
 
 
 def output_spec(encoder: Encoder, batch: Batch) -> EncoderSpec:

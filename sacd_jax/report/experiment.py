@@ -11,7 +11,7 @@ from input_pipeline.datasets.simulated_nights import nights_folder
 from input_pipeline.digests import write_verified_json
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_results
-from input_pipeline.stages import STAGES
+from input_pipeline.stages import CLIP_SECONDS, STAGES
 from sacd_jax.config import Experiment, RunConfig
 from sacd_jax.report import wording
 from sacd_jax.runs import run_folder
@@ -57,6 +57,15 @@ def _rival(run: RunConfig) -> str:
     return f"{said}, with means over {wording.counted(max(around), 'clip')}" if around else said
 
 
+def _context(run: RunConfig) -> str:
+    """What a newcomer must know of a network over the night."""
+    ahead = run.student.options.get("look_ahead")
+    seen = "the whole unbroken piece of the night" if ahead is None else "what came before"
+    later = f" and {wording.counted(ahead, 'later clip')}" if ahead else ""
+    later += f", {ahead * CLIP_SECONDS:g} s late" if ahead is not None else ""
+    return f"{run.embeddings_of}, and over its embeddings a small network that sees {seen}{later}"
+
+
 def report(workdir: Path) -> Path:
     """Compares the finished runs of an experiment.
 
@@ -91,14 +100,17 @@ def _report(folder: ExperimentFolder) -> Path:
     if info.classes != STAGES:
         return classification.write(runs, info.classes, info.split_mode, folder)
     settings = {name: run_folder.read_run(path)[0] for name, path in runs.items()}
-    networks = [name for name in runs if settings[name].task != "boost"]
-    rivals = [name for name in runs if name not in networks]
-    # The last network against the one before it, and against every rival.
+    rivals = [name for name in runs if settings[name].task == "boost"]
+    lenders = {name: settings[name].embeddings_of for name in runs if name not in rivals}
+    networks = [name for name, lender in lenders.items() if lender is None]
+    # The last network against the one before it, and against every rival; context over the night
+    # against the clips alone.
     judged = list(zip(networks[-1:], networks[-2:-1], strict=False))
     judged += [(network, each) for network in networks[-1:] for each in rivals]
+    judged += [(name, lender) for name, lender in lenders.items() if lender in runs]
     ceilings = {}
     if facts["nights"]:
-        last = settings[(networks or rivals)[-1]]
+        last = settings[(networks or list(runs))[-1]]
         ceilings = ceiling(
             workdir / facts["nights"],
             open_split(dataset, "train").table,
@@ -116,7 +128,8 @@ def _report(folder: ExperimentFolder) -> Path:
         ceilings,
         about,
         differences=judged,
-        explanations={name: _rival(settings[name]) for name in rivals},
+        explanations={name: _rival(settings[name]) for name in rivals}
+        | {name: _context(settings[name]) for name, lender in lenders.items() if lender},
     )
     comparison_files.show(results)
     return comparison_files.write(results, folder)

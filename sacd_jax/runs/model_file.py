@@ -19,7 +19,7 @@ from safetensors.numpy import save as serialize
 from input_pipeline.digests import KEY, json_digest
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
-from input_pipeline.fingerprints import array_fingerprint
+from input_pipeline.fingerprints import array_fingerprint, fingerprint
 from sacd_jax.runs.run_folder import RunFolder
 
 FILE_NAME = "model.safetensors"
@@ -143,6 +143,12 @@ def _what_is_wrong(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> s
     odd = [name for name, right in kinds.items() if not right]
     odd += [name for name, array in arrays.items() if not np.isfinite(array).all()]
     return f"{odd[0]} is not what it should be" if odd else ""
+
+
+def identity(model: Model) -> str:
+    """Fingerprint of a network with every bit of its weights."""
+    weights = array_fingerprint(flatten_dict(model.variables, sep="/"))
+    return fingerprint([model.encoder, model.num_classes, model.options, weights])
 
 
 def same(one: Model, other: Model) -> bool:

@@ -30,6 +30,7 @@ _BROKEN = (
     zlib.error,
 )
 _OF_THE_CLIP = ("night_id", "subject_id", "clip_index", "ahi")
+_ORIGIN = ("data", "weights")
 _KINDS = {"logits": "f", "index": "iu", "stage": "iu", "clip_index": "iu", "ahi": "f"}
 
 
@@ -65,17 +66,21 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(**{f: np.concatenate([getattr(part, f) for part in parts]) for f in fields})
 
 
-def write(path: Path, outputs: Mapping[str, np.ndarray], source: ClipSource) -> None:
+def write(
+    path: Path, outputs: Mapping[str, np.ndarray], source: ClipSource, weights: str = ""
+) -> None:
     """Stores a network's outputs on a split with whose clips they are, whole or not at all.
 
     Args:
         outputs: `logits`, `embedding`, `stage` and `index`, one row a clip.
         source: the split.
+        weights: identity of the network, see `model_file.identity`; "" for what is none.
     """
     clips = {name: getattr(source.table, name)[outputs["index"]] for name in _OF_THE_CLIP}
+    origin = dict(zip(_ORIGIN, map(np.array, (source.fingerprint, weights)), strict=True))
     # Bytes first: an archive that meets a full disk complains once more when it is dropped.
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **outputs, **clips)
+    np.savez(content, allow_pickle=False, **outputs, **clips, **origin)
     with whole_file(path, content.tell()) as temporary:
         temporary.write_bytes(content.getbuffer())
 
@@ -128,6 +133,32 @@ def read(name: str, path: Path) -> Predictions:
         raise UserError(f"{where}: a stage beyond the {logits.shape[1]} classes, or a row twice")
     order = np.argsort(values["index"])
     return Predictions(**{field: value[order] for field, value in values.items()})
+
+
+def read_origin(name: str, path: Path) -> dict[str, str]:
+    """What a file of predictions was made from.
+
+    Args:
+        name: of the run, for error messages.
+        path: of the file, as `read` has read it.
+
+    Returns:
+        `data`, the fingerprint of the split, and `weights`, the identity of the network; {} where
+        the file is of an earlier version.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            if not set(_ORIGIN) <= set(file.files):
+                return {}
+            return {key: str(file[key][()])[:64] for key in _ORIGIN}
+    except _BROKEN as error:
+        raise UserError(
+            f"run {name!r}: {path.name} cannot be read ({type(error).__name__}): evaluate the run "
+            "again"
+        ) from error
 
 
 def check_same_clips(runs: Sequence[tuple[str, Predictions]]) -> None:

@@ -80,6 +80,12 @@ class RunFolder:
         """Held by the process that trains this training's folds."""
         return self.path / ".folds.lock"
 
+    @property
+    def clip_network(self) -> Path:
+        """A copy of the network whose embeddings the selected one reads; a folder of
+        `model_file`."""
+        return self.model / "clips"
+
     def predictions(self, split: str) -> Path:
         """The selected network's predictions on a split."""
         return self.path / f"predictions_{split}.npz"

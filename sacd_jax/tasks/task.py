@@ -16,10 +16,12 @@ from input_pipeline.loader import Loader
 from input_pipeline.source import ClipSource
 from sacd_jax import models, parallel
 from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig, as_json
+from sacd_jax.models.context import CLIP_OUTPUTS
 from sacd_jax.models.encoder import Batch, Encoder
 from sacd_jax.models.lags import with_lags
 from sacd_jax.models.precision import at_precision, resolved
 from sacd_jax.runs import lending
+from sacd_jax.runs.clip_network import ClipNetwork, clip_network
 from sacd_jax.runs.model_file import Model
 from sacd_jax.tasks import optimizer
 from sacd_jax.tasks.augment import centred
@@ -39,6 +41,7 @@ class Setup:
         run: the run's config.
         siblings: folder of the experiment's runs, which may lend their networks.
         mesh: where the state lives.
+        clip_network: whose stored outputs the student reads; None: it reads clips.
     """
 
     student: EncoderConfig
@@ -48,6 +51,7 @@ class Setup:
     run: RunConfig
     siblings: Path
     mesh: Mesh
+    clip_network: ClipNetwork | None = None
 
     @classmethod
     def make(
@@ -58,16 +62,25 @@ class Setup:
         siblings: Path,
         teacher_outputs: Mapping[str, np.ndarray] | None = None,
     ) -> Self:
-        """Resolves what the student's config leaves to the data: its domains, frames a moment."""
+        """Resolves what the student's config leaves to the data (its domains, frames a moment) and
+        joins the clips to the stored outputs of another network, if the run asks for them.
+
+        Raises:
+            UserError: there are no such outputs, or they do not belong to these clips.
+        """
         student, extra = run.student, dict(teacher_outputs or {})
         if student.options.get("domains") == "subjects":
             subjects, subject = np.unique(source.table.subject_id, return_inverse=True)
             options = {**student.options, "domains": len(subjects)}
             student = dataclasses.replace(student, options=options)
             extra["domain"] = subject.astype(np.int32)
+        network = clip_network(run, siblings)
+        if network is not None:
+            extra |= network.outputs(source)
         options = with_lags(student.name, student.options, len(run.sampling.lags_s))
         student = dataclasses.replace(student, options=options)
-        return cls(student, len(source.info.classes), extra, source, run, siblings, mesh)
+        classes = len(source.info.classes)
+        return cls(student, classes, extra, source, run, siblings, mesh, network)
 
     def make_student(self) -> Encoder:
         """The student's network.
@@ -82,6 +95,11 @@ class Setup:
             raise UserError(
                 f"student {config.name} sees a night in its order: expected task 'classify' with "
                 f"batch_mode 'sequences', found {run.task!r} with {run.batch_mode!r}"
+            )
+        if (self.clip_network is None) != set(CLIP_OUTPUTS).isdisjoint(student.input_keys):
+            raise UserError(
+                f"student {config.name} with embeddings_of {run.embeddings_of!r}: expected the "
+                "network context with the name of a run, or another network with None"
             )
         if run.batch_mode == "sequences" and not student.has_state:
             raise UserError(
@@ -107,7 +125,8 @@ class Setup:
 
     def example(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """One training batch of one clip as the networks see it, to learn shapes from."""
-        loader = Loader(self.source, self.run.sampling, keys)
+        extra = {key: self.extra[key] for key in keys if key in self.extra}
+        loader = Loader(self.source, self.run.sampling, keys, extra)
         batches = loader.train(batch_size=1, seed=0, unlabelled=self.run.uses_unlabelled)
         try:
             return centred(next(batches), self.run.augment)
@@ -118,20 +137,23 @@ class Setup:
         """How clips are made for the student and what it learns from, as its model file says."""
         info, run, table = self.source.info, self.run, self.source.table
         objective = run.objective.name if run.objective else "none: labels alone"
+        training = {
+            "data set": info.name,
+            "fingerprint of the clips": self.source.fingerprint,
+            "simulated": info.simulated,
+            "subjects": len(np.unique(table.subject_id)),
+            "clips": len(table),
+            "split": info.split_mode,
+            "distillation": objective,
+            "passes": run.passes,
+        }
+        if self.clip_network is not None:
+            return {"clip_network": self.clip_network.identity, "training": training}
         return {
             "clips": {name: getattr(info, name) for name in ("frame_rate", "height", "width")},
             "sampling": as_json(run.sampling),
             "augment": as_json(run.augment),
-            "training": {
-                "data set": info.name,
-                "fingerprint of the clips": self.source.fingerprint,
-                "simulated": info.simulated,
-                "subjects": len(np.unique(table.subject_id)),
-                "clips": len(table),
-                "split": info.split_mode,
-                "distillation": objective,
-                "passes": run.passes,
-            },
+            "training": training,
         }
 
     def first_variables(self, student: Encoder, example: Batch, seed: int) -> dict[str, Tree]:
@@ -169,6 +191,11 @@ class Task:
     def extra(self) -> Mapping[str, np.ndarray]:
         """Arrays over the rows of the split that the batches hold beside the clips' own."""
         return self._setup.extra
+
+    @property
+    def clip_network(self) -> ClipNetwork | None:
+        """See `Setup`."""
+        return self._setup.clip_network
 
     @property
     def _setup(self) -> Setup:

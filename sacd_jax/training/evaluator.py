@@ -16,6 +16,7 @@ from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, Encoder, EncoderOutput, forward
 from sacd_jax.models.precision import at_precision, resolved
 from sacd_jax.runs import model_file, predictions, run_folder
+from sacd_jax.runs.clip_network import ClipNetwork, clip_network
 from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks.augment import centred
@@ -41,7 +42,8 @@ def predictions_of(output: EncoderOutput, batch: Batch) -> dict[str, Array]:
 class Evaluator:
     """One network, compiled once; called after every pass and on other splits.
 
-    A network with a state (DeepSleepNet) goes through each night in order.
+    A network with a state (DeepSleepNet) goes through each night in order; one that looks ahead
+    over the night (context) sees each unbroken piece of it at once.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Evaluator:
         run: RunConfig,
         mesh: jax.sharding.Mesh,
         keep: Keep = predictions_of,
+        clip_network: ClipNetwork | None = None,
     ):
         """
         Args:
@@ -58,12 +61,12 @@ class Evaluator:
             mesh: where it computes.
             keep: from the output and the batch's `stage`, `index` and `mask` to what is kept; must
                 hold `index` and `mask`.
+            clip_network: whose stored outputs the network reads; None: it reads clips.
         """
         self._mesh, self._encoder = mesh, encoder
-        self._sampling = run.sampling
+        self._sampling, self._clip_network = run.sampling, clip_network
         self._has_state = encoder.has_state
-        rows = run.eval_batch_size // SEQUENCE_LENGTH if self._has_state else run.eval_batch_size
-        self._batch_size = max(1, -(-rows // mesh.size)) * mesh.size
+        self._clips = run.eval_batch_size
 
         def step(variables: Tree, batch: Batch, carry: Tree) -> tuple[Mapping, Tree]:
             batch = centred(batch, run.augment)
@@ -93,8 +96,10 @@ class Evaluator:
         self, variables: Tree, source: ClipSource, windows: int | None = None
     ) -> Iterator[dict[str, np.ndarray]]:
         """What is kept of each batch, without padding; rows are named by their `index`."""
-        with contextlib.closing(self._open(source, windows)) as batches:
-            carry, pending = self._first_carry(), None
+        length = self._length(source)
+        lanes = max(1, -(-(self._clips // length) // self._mesh.size)) * self._mesh.size
+        with contextlib.closing(self._open(source, windows, length, lanes)) as batches:
+            carry, pending = self._first_carry(lanes), None
             for batch in batches:  # one batch behind, so that the device never waits for the host
                 kept, carry = self._step(variables, batch, carry)
                 alive()
@@ -104,20 +109,27 @@ class Evaluator:
             if pending is not None:
                 yield _without_padding(pending)
 
-    def _open(self, source: ClipSource, windows: int | None) -> Batches:
+    def _length(self, source: ClipSource) -> int:
+        """Clips of a night that are shown at a time; 1 to a network that sees each alone."""
+        if self._encoder.sees_whole_pieces:
+            return max(map(len, source.table.runs()))
+        return SEQUENCE_LENGTH if self._has_state else 1
+
+    def _open(self, source: ClipSource, windows: int | None, length: int, lanes: int) -> Batches:
         loader = Loader(
             source,
             self._sampling,
             self._encoder.input_keys,
+            {} if self._clip_network is None else self._clip_network.outputs(source),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             to_device=parallel.to_device(self._mesh),
         )
         if self._has_state:
-            return loader.sequences(SEQUENCE_LENGTH, self._batch_size)
-        return loader.evaluate(self._batch_size, windows)
+            return loader.sequences(length, lanes)
+        return loader.evaluate(lanes, windows)
 
-    def _first_carry(self) -> Tree:
+    def _first_carry(self, lanes: int) -> Tree:
         if not self._has_state:
             return None
         zeros = jax.jit(
@@ -125,7 +137,7 @@ class Evaluator:
             static_argnums=0,
             out_shardings=parallel.sharded(self._mesh),
         )
-        return zeros(self._batch_size)
+        return zeros(lanes)
 
 
 def _without_padding(kept: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
@@ -185,7 +197,8 @@ def store_predictions(
     """
     outputs = evaluate(parallel.replicate(model.variables, mesh), source)
     if jax.process_index() == 0:
-        predictions.write(folder.predictions(source.split), outputs, source)
+        weights = model_file.identity(model)
+        predictions.write(folder.predictions(source.split), outputs, source, weights)
     return figures(outputs)
 
 
@@ -209,5 +222,6 @@ def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:
     model, mesh = model_file.load(workdir), parallel.make_mesh()
     encoder = models.create(model.encoder, model.num_classes, **model.options)
     encoder = at_precision(encoder, resolved(run.precision, parallel.platform(mesh)))
-    evaluate, source = Evaluator(encoder, run, mesh), open_split(dataset, split)
+    clips = clip_network(run, workdir.parent)
+    evaluate, source = Evaluator(encoder, run, mesh, clip_network=clips), open_split(dataset, split)
     return store_predictions(evaluate, model, mesh, source, RunFolder(workdir))

@@ -125,10 +125,16 @@ def _train(
         rows = control_rows(source.table, run.teacher_control, run.seed)
         moved = dict.fromkeys(stored or {}, rows)
     task = TASKS[run.task].make(run, source, mesh, total_steps, siblings, stored)
-    evaluate = Evaluator(task.student, run, mesh)
+    clips = task.clip_network
+    evaluate = Evaluator(task.student, run, mesh, clip_network=clips)
     state = task.init(run.seed)
     train_step = parallel.jit_step(task.train_step, mesh, state)
-    checkpoints = Checkpoints(folder.checkpoints, {"data": source.fingerprint})
+    facts = {"data": source.fingerprint}
+    if clips is not None:
+        facts["embeddings"] = clips.identity
+        for split in (validation, open_split(dataset, "test")):  # missing ones are told at once
+            clips.outputs(split)
+    checkpoints = Checkpoints(folder.checkpoints, facts)
     state, first_step = checkpoints.restore(state) or (state, 0)
     sheet.begins(first_step)
     _introduce(run, workdir.name, state, mesh, first_step, total_steps)
@@ -232,6 +238,8 @@ def _train(
     watch.phase("evaluate")
     parallel.wait_for_all("model")
     selected = model_file.load(folder.model)
+    if clips is not None and jax.process_index() == 0:
+        model_file.save(folder.clip_network, clips.model)  # what stages a night needs both
     store_predictions(evaluate, selected, mesh, open_split(dataset, "test"), folder)
     _say(f"time {workdir.name}: {sheet.spent().words()}")
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 from jaxtyping import Int
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished
-from input_pipeline.fingerprints import array_fingerprint, fingerprint
+from input_pipeline.fingerprints import fingerprint
 from input_pipeline.progress import Progress
 from input_pipeline.source import ClipSource
 from input_pipeline.subject_folds import fold_of_rows
@@ -213,11 +212,8 @@ def _batches(
 
 
 def _identity(source: ClipSource, model: Model) -> dict[str, str]:
-    """Fingerprints of the data, and of the network with every bit of its weights."""
-    arrays = flatten_dict(model.variables, sep="/")
-    facts = [model.encoder, model.num_classes, model.options]
-    weights = fingerprint([*facts, array_fingerprint(arrays)])
-    return {"data": source.fingerprint, "weights": weights}
+    """Fingerprints of the data, and of the network."""
+    return {"data": source.fingerprint, "weights": model_file.identity(model)}
 
 
 def _kept(output: EncoderOutput, rows: Batch) -> Mapping[str, jax.Array]:

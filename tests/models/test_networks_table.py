@@ -24,6 +24,8 @@ CLIP = {
     "eeg": jax.ShapeDtypeStruct((1, 3750), jnp.float32),
     "audio": jax.ShapeDtypeStruct((1, 320_000), jnp.float32),
     "audio_embedding": jax.ShapeDtypeStruct((1, 512), jnp.float32),
+    "clip_embedding": jax.ShapeDtypeStruct((1, 512), jnp.float32),
+    "clip_logits": jax.ShapeDtypeStruct((1, 5), jnp.float32),
 }
 
 
