@@ -12,12 +12,12 @@ from input_pipeline.source import open_split
 from input_pipeline.splits import SPLITS
 from sacd_jax import models
 from sacd_jax.config import EncoderConfig, RunConfig
-from sacd_jax.models.encoder import forward
 from sacd_jax.runs import log, model_file, predictions, run_folder
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.training import loop
 from sacd_jax.training.evaluator import evaluate_run
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
+from tests.models.test_context import output_of
 from tests.training.test_loop import COMMON, EEG, stopped, variables
 
 RUN = RunConfig(
@@ -87,7 +87,7 @@ def test_a_test_shows_each_unbroken_piece_whole_and_every_clip_once(experiment, 
     for piece in pieces:
         batch = {"clip_embedding": clips.embedding[None, piece]}
         batch["clip_logits"] = clips.logits[None, piece]
-        alone, _ = forward(network, model.variables, batch, train=False)
+        alone = output_of(network, model.variables, batch)
         np.testing.assert_allclose(said.logits[piece], alone.logits, atol=1e-5)
     measured = evaluate_run(folder.path, "test")
     scored = said.stage >= 0
