@@ -50,9 +50,11 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
     Args:
         resume_hint: what to do after an interruption; shown on Ctrl-C (exit 130) and SIGTERM (143).
     """
-    previous = None
-    with contextlib.suppress(ValueError):  # not in the main thread: leave the handler alone
-        previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {}
+    with contextlib.suppress(ValueError):  # not in the main thread: leave the handlers alone
+        previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # of the imports: `as_command`
+            previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except UserError as error:
@@ -69,8 +71,8 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
             _fail(f"permission denied{where or f': {error}'}", 1)
         raise
     finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:

@@ -1,6 +1,8 @@
 """The one place that starts processes of our own."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -46,8 +48,9 @@ def parallel_map(
         with ProcessPoolExecutor(
             jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
         ) as pool:
-            futures = {pool.submit(function, item): position for position, item in enumerate(items)}
             try:
+                with _interrupts_kept():
+                    futures = {pool.submit(function, item): at for at, item in enumerate(items)}
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             except BrokenProcessPool as error:
@@ -68,6 +71,19 @@ def parallel_map(
                 os.environ.pop(key, None)
             else:
                 os.environ[key] = value
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block; processes that begin in it never hear of it.
+
+    A terminal sends it to all, and each worker would print where it stood; the parent ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:

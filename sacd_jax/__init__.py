@@ -1,9 +1,14 @@
 """Sleep staging from infrared video, distilled from EEG (SACD), in JAX and Flax."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
 _PUBLIC = ("metrics", "models", "objectives", "pretrained")
+
+
+if sys.argv[:1] == ["-m"]:  # a command of ours begins
+    import_module("input_pipeline.as_command")
 
 
 def __getattr__(name: str) -> Any:

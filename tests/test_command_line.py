@@ -1,6 +1,10 @@
 """The command line: choices of a config file, settings by path, and one line for what is wrong."""
 
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -226,3 +230,20 @@ def test_what_the_launcher_of_the_demo_documents_is_accepted(root: Path) -> None
     configs = [parse(*own, *line.split()).config for line in documented]
     seeds = [{run.seed for run in config.runs.values()} for config in configs]
     assert seeds == [{0}, {1}, {1}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_imports_ends_a_command_without_a_traceback(root, number):
+    command = [sys.executable, "-m", "sacd_jax.train", "--help"]
+    with subprocess.Popen(
+        command, cwd=root, stderr=subprocess.PIPE, preexec_fn=_hears_interrupts
+    ) as started:
+        while "numpy" not in Path(f"/proc/{started.pid}/maps").read_text():
+            time.sleep(0.01)
+        started.send_signal(number)
+        assert started.stderr.read() == b""
+        assert started.wait() == -number  # as shells have it: 130 and 143
+
+
+def _hears_interrupts():
+    signal.signal(signal.SIGINT, signal.default_int_handler)

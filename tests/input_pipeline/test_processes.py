@@ -57,6 +57,15 @@ def test_workers_have_one_thread_each_and_the_parent_keeps_its_own(monkeypatch):
     assert found == ["1", "1"] and "OMP_NUM_THREADS" not in os.environ
 
 
+def _hears_interrupts(_: int) -> bool:
+    return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_a_terminals_interrupt_is_heard_by_the_parent_alone():
+    assert [heard for _, heard in parallel_map(_hears_interrupts, [0, 0], 2)] == [False, False]
+    assert _hears_interrupts(0)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_parent(tmp_path, root, how):
     """A signal to the parent alone ends it and its workers at once, in the middle of their work."""
