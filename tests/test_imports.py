@@ -134,6 +134,23 @@ def test_the_schema_of_configs_loads_no_library_of_the_data_or_the_training(run_
     assert set(found) & {"grain", "orbax", "scipy", "jax", "tensorflow_datasets"} == set()
 
 
+SLOW = {
+    *("scipy", "sklearn", "matplotlib", "pandas", "mne", "av", "PIL", "tensorboardX"),
+    *("tensorflow_datasets", "jraph", "torch"),
+    "input_pipeline.simulation.nights",
+    "input_pipeline.simulation.ceiling",
+    "sacd_jax.report.comparison",
+    "sacd_jax.report.plots",
+    "sacd_jax.pretrained",
+}
+"""What a training imports where it is used: half the runs of a sweep never do."""
+
+
+def test_the_training_command_imports_nothing_slow_that_it_may_not_need(run_python) -> None:
+    found = run_python("import sys, sacd_jax.train; print(*sys.modules)").stdout.split()
+    assert set(found) & SLOW == set()
+
+
 @pytest.mark.parametrize("package", ["sacd_jax", "input_pipeline", "configs"])
 def test_no_module_imports_what_its_room_may_not(package: str) -> None:
     forbidden = {"tensorflow", "torch", "pickle"}

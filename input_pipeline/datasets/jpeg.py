@@ -5,13 +5,14 @@ from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image
 
 Frame = UInt8[np.ndarray, "height width 3"]
 
 
 def encode(frames: Iterable[Frame], quality: int) -> tuple[bytes, Int[np.ndarray, " frames"]]:
     """All frames one after the other, and where each ends (int64, in bytes)."""
+    from PIL import Image  # slow to import; most data sets hold no JPEG
+
     jpeg, ends = io.BytesIO(), []
     for frame in frames:
         Image.fromarray(frame).save(jpeg, "JPEG", quality=quality)
@@ -34,6 +35,8 @@ class JpegFrames:
         out: UInt8[np.ndarray, "taken height width 3"],
     ) -> None:
         """Decodes the frames of these indices into `out`; one that comes twice is decoded once."""
+        from PIL import Image
+
         done: dict[int, int] = {}
         for place, index in enumerate(indices.tolist()):
             if index in done:

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image
 
 from input_pipeline.checks import signal_notes
 from input_pipeline.clips import ClipSettings
@@ -342,6 +341,8 @@ def _filled(frames: np.ndarray, missing: Sequence[int]) -> np.ndarray:
 def _read_image(
     path: Path, clip: ReleaseClip, settings: ClipSettings
 ) -> UInt8[np.ndarray, "height width"]:
+    from PIL import Image  # slow to import
+
     size = settings.width, settings.height
     try:
         with warnings.catch_warnings():
