@@ -7,11 +7,13 @@ from pathlib import Path
 import jax
 
 from input_pipeline.command_errors import one_line_errors
+from input_pipeline.datasets.dataset_files import read_info
 from input_pipeline.splits import SPLITS
 from sacd_jax import metrics, parallel
-from sacd_jax.report.experiment import report
+from sacd_jax.report.experiment import read_description, report
+from sacd_jax.runs import run_folder
 from sacd_jax.runs.run_folder import ExperimentFolder
-from sacd_jax.training.evaluator import evaluate_run
+from sacd_jax.training.evaluator import evaluate_run, predicted_splits
 
 EXAMPLE = "python -m sacd_jax.evaluate --workdir runs/demo/sacd --split test"
 
@@ -35,7 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     parallel.initialize()
     first = jax.process_index() == 0
-    if ExperimentFolder(arguments.workdir).description.exists():
+    folder = ExperimentFolder(arguments.workdir)
+    if folder.description.exists():
+        _fit_temperatures(folder)
         if first:
             print(f"report: {report(arguments.workdir)}")
         parallel.wait_for_all("report")
@@ -43,6 +47,17 @@ def main(argv: list[str] | None = None) -> None:
     measured = evaluate_run(arguments.workdir, arguments.split)
     if first:
         print(json.dumps({"split": arguments.split, **metrics.json_ready(measured)}))
+
+
+def _fit_temperatures(folder: ExperimentFolder) -> None:
+    """Predicts the validation split of finished runs that have no temperature (of old versions)."""
+    runs = [folder.run(name) for name in read_description(folder)["runs"]]
+    runs = [run for run in runs if run.finished and not run.temperature.exists()]
+    parallel.wait_for_all("temperatures")  # before one process writes what another looks for
+    for run in runs:
+        _, dataset = run_folder.read_run(run.path)
+        if "validation" in predicted_splits(read_info(dataset)):
+            evaluate_run(run.path, "validation")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,12 @@ import pytest
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
+from sacd_jax import evaluate
+from sacd_jax.calibration import fit_temperature
 from sacd_jax.report.experiment import report
-from sacd_jax.runs import goodput, log
+from sacd_jax.runs import goodput, log, predictions, temperature
+from sacd_jax.runs.run_folder import RunFolder
+from sacd_jax.staging.stager import load_stager
 from sacd_jax.training.meters import CLOCK
 
 TOY = ("--config", "configs/demo.py:miniature")
@@ -118,12 +122,25 @@ def test_a_report_is_made_of_the_runs_that_are_there(demo, tmp_path, capsys):
     workdir = tmp_path / "demo"
     shutil.copytree(demo[0], workdir)
     shutil.rmtree(workdir / "teacher")
-    page = report(workdir)
+    (workdir / "baseline" / "temperature.json").unlink()  # as of an earlier version
+    evaluate.main(["--workdir", str(workdir)])
+    page = workdir / "report.html"
     printed = capsys.readouterr().out
     assert "not finished here, so not in the report: teacher" in printed
     assert set(json.loads((workdir / "results.json").read_text())["rows"]) >= {"baseline", "sacd"}
     assert page.exists() and "sacd − baseline" in printed
+    calibration = json.loads((workdir / "results.json").read_text())["calibration"]
     for name in ("baseline", "sacd"):
+        folder = RunFolder(workdir / name)
+        seen, tested = (
+            predictions.read(name, folder.predictions(split)) for split in ("validation", "test")
+        )
+        fitted = temperature.read(folder)
+        assert fitted == temperature.read(RunFolder(demo[0] / name)) and fitted is not None
+        assert fitted.value == fit_temperature(seen.logits, seen.stage)
+        assert calibration[name]["temperature"]["value"] == fitted.value
+        assert not set(seen.subject_id) & set(tested.subject_id)
+        assert load_stager(folder.path).temperature == fitted.value
         shutil.rmtree(workdir / name)
     with pytest.raises(UserError, match="no run in .* is finished"):
         report(workdir)

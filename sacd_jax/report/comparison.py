@@ -14,6 +14,8 @@ from jaxtyping import Int, Shaped
 from input_pipeline.errors import UserError
 from input_pipeline.stages import STAGES, ahi_group
 from sacd_jax.report import statistics, wording
+from sacd_jax.report.night_agreement import NightAgreement, night_agreement
+from sacd_jax.report.reliability import Reliability, reliability
 from sacd_jax.report.runs import Run, check_same_clips, read_run
 from sacd_jax.report.statistics import Difference, Estimate
 
@@ -48,6 +50,8 @@ class Results:
     subjects: Shaped[np.ndarray, " subjects"]
     ahi_group: Int[np.ndarray, " subjects"]  # index into AHI_GROUPS, -1 unknown
     runs: tuple[Run, ...]
+    reliability: dict[str, Reliability]  # of each run
+    nights: dict[str, NightAgreement]  # of each run
     dataset_info: dict[str, Any]
 
     def row(self, name: str) -> Row:
@@ -151,6 +155,10 @@ def compare(
         subjects=subjects,
         ahi_group=_ahi_groups(subjects, first.subject_id, first.ahi),
         runs=read,
+        reliability={
+            run.name: reliability(run.predictions, run.temperature, draws) for run in read
+        },
+        nights={run.name: night_agreement(run.predictions) for run in read},
         dataset_info=dict(dataset_info),
     )
 

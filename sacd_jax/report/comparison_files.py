@@ -62,6 +62,8 @@ def as_json(results: Results) -> dict[str, Any]:
             for run in results.runs
             if run.starts
         },
+        "calibration": {name: asdict(found) for name, found in results.reliability.items()},
+        "sleep_statistics": {name: asdict(found) for name, found in results.nights.items()},
         "unreadable_log_lines": {run.name: run.unreadable_lines for run in results.runs},
     }
     return json_ready(value)

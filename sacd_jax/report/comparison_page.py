@@ -8,8 +8,9 @@ import numpy as np
 
 from input_pipeline.stages import STAGES
 from sacd_jax.metrics import from_confusion
-from sacd_jax.report import comparison_tables, html, plots, tables, wording
+from sacd_jax.report import agreement_plots, comparison_tables, html, plots, tables, wording
 from sacd_jax.report.comparison import Results
+from sacd_jax.report.night_agreement import MOST_MISSING, WHOLE_HOURS, NightAgreement
 from sacd_jax.report.runs import Run, series
 from sacd_jax.report.sleep_statistics import consecutive
 from sacd_jax.report.statistics import Difference
@@ -95,6 +96,8 @@ def _parts(results: Results) -> Iterator[str]:
         "Each line sums to 100 %: what became of the clips of one true stage. Small: number of "
         "clips. The diagonal is right.",
     )
+    yield from _calibration(results, colours)
+    yield from _nights(results, colours)
     yield from _night(results, colours)
     yield from _training(results, colours)
     yield html.details("Fewer classes", [html.table(comparison_tables.views_table(results))])
@@ -187,6 +190,58 @@ def typical_night(run: Run) -> str:
         if scored.any():
             accuracies.append((float(right[scored].mean()), str(night)))
     return sorted(accuracies)[(len(accuracies) - 1) // 2][1]
+
+
+def _calibration(results: Results, colours: dict[str, str]) -> Iterator[str]:
+    yield html.heading("Can the probabilities be believed?")
+    runs = {
+        name: (found.plain.bins, found.scaled.bins if found.scaled else None)
+        for name, found in results.reliability.items()
+    }
+    yield html.picture(
+        plots.to_png(agreement_plots.reliability(runs, colours)),
+        "Reliability diagrams of the runs",
+        "Of the clips to which a run gives about 70 %, 70 % should be right: points on the grey "
+        "line. Below it: too sure of itself. Under each: number of clips.",
+    )
+    yield html.table(comparison_tables.calibration_table(results))
+
+
+def _nights(results: Results, colours: dict[str, str]) -> Iterator[str]:
+    yield html.heading("Do sleep statistics agree?")
+    chosen = results.runs[-1].name
+    found = results.nights[chosen]
+    yield html.paragraph(_compared(found))
+    if not found.nights:
+        return
+    yield html.picture(
+        plots.to_png(agreement_plots.bland_altman(found.figures, colours[chosen])),
+        f"Bland-Altman plots of the sleep statistics of {chosen}",
+        f"{chosen}: one dot a subject. Solid: mean difference. Dashed: limits of agreement. Bands: "
+        "95 % intervals.",
+    )
+    for name, each in results.nights.items():
+        table = html.table(comparison_tables.nights_table(each))
+        yield html.details(f"Sleep statistics: {name}", [table])
+
+
+def _compared(found: NightAgreement) -> str:
+    hours, share = f"{WHOLE_HOURS:g} hours", f"{100 * MOST_MISSING:.0f}\u00a0%"
+    reasons = []
+    if found.short:
+        reasons.append(f"{wording.counted(found.short, 'night')} shorter than {hours}")
+    if found.holes:
+        missing = f"with more than {share} of their clips missing or unscored"
+        reasons.append(f"{wording.counted(found.holes, 'night')} {missing}")
+    left_out = f"Left out: {' and '.join(reasons)}." if reasons else ""
+    if found.nights:
+        said = f"Compared: {wording.counted(found.nights, 'whole night')}. {left_out}"
+    else:
+        said = (
+            "No test night is here as a whole, so sleep statistics (sleep time, efficiency, "
+            f"latencies) mean nothing and none is compared. {left_out}"
+        )
+    return said.strip()
 
 
 def _night(results: Results, colours: dict[str, str]) -> Iterator[str]:

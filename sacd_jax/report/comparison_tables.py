@@ -1,9 +1,15 @@
 """The tables of a comparison."""
 
+import math
+
 from input_pipeline.stages import AHI_GROUPS, STAGES, VIEWS
+from sacd_jax.calibration import BINS
 from sacd_jax.metrics import collapse, from_confusion
 from sacd_jax.report import statistics, tables, wording
 from sacd_jax.report.comparison import Results
+from sacd_jax.report.night_agreement import FIGURES as FIGURES_OF_NIGHTS
+from sacd_jax.report.night_agreement import NightAgreement
+from sacd_jax.report.reliability import FIGURES
 from sacd_jax.report.tables import Cell, Table
 
 COLUMNS = tables.DEFAULT_COLUMNS
@@ -65,6 +71,71 @@ def views_table(results: Results) -> Table:
             cells += [Cell(tables.number(name, found[name])) for name in ("accuracy", "kappa")]
         body.append(tuple(cells))
     return Table("Coarser views: accuracy and kappa", tuple(header), tuple(body))
+
+
+def calibration_table(results: Results) -> Table:
+    """Calibration of each run as its network says it, and with its temperature."""
+    body = []
+    for name, found in results.reliability.items():
+        given = found.temperature
+        cells = [Cell(name), Cell(f"{given.value:.2f}" if given else "–")]
+        for figure in FIGURES:
+            cells.append(tables.estimate_cell(figure, found.plain.figures[figure]))
+            scaled = found.scaled
+            cells.append(
+                tables.estimate_cell(figure, scaled.figures[figure]) if scaled else Cell("–")
+            )
+        body.append(tuple(cells))
+    header = ["", "temperature"]
+    for figure in FIGURES:
+        header += [tables.heading(figure), f"{tables.heading(figure)}, scaled"]
+    fitted = {
+        f"{wording.counted(given.clips, 'clip')} of "
+        f"{wording.counted(given.subjects, 'validation subject')}"
+        for found in results.reliability.values()
+        if (given := found.temperature)
+    }
+    notes = [
+        "ECE: how far the share of right answers lies from the probability that was stated, over "
+        f"{BINS} bins, in points of percent; few clips make it look worse than it is. Brier: mean "
+        "squared error of the five probabilities, 0 to 2; 0.80 is what 20 % for every stage gets.",
+    ]
+    if fitted:
+        whose = " (of training subjects here: trusts itself too much)" if results.leaks else ""
+        notes.append(
+            "Scaled: scores divided by the temperature, which was fitted on "
+            f"{', '.join(sorted(fitted))}{whose}, never on test subjects. It changes "
+            "no answer, only how sure it sounds."
+        )
+    return Table("Calibration", tuple(header), tuple(body), tuple(notes))
+
+
+def nights_table(found: NightAgreement) -> Table:
+    """Sleep statistics of one run's whole nights beside the scorer's."""
+    body = []
+    for name, each in found.figures.items():
+        truth = f"{each.truth.mean():.1f}" if len(each.truth) else "–"
+        estimates = (
+            Cell(
+                _signed(of.value),
+                f"{_signed(of.low)} to {_signed(of.high)}" if math.isfinite(of.low) else "",
+            )
+            for of in (each.bias, each.lower, each.upper)
+        )
+        body.append(
+            (Cell(FIGURES_OF_NIGHTS[name]), Cell(str(len(each.subjects))), Cell(truth), *estimates)
+        )
+    header = ("", "subjects", "scorer's mean", "bias", "lower limit", "upper limit")
+    note = (
+        "Bias: mean of network − scorer over subjects. Limits of agreement: where the differences "
+        "of 95 % of subjects should lie. Under each: its 95 % interval; with few subjects limits "
+        "are little more than a guess. REM latency: subjects in whom both have REM sleep."
+    )
+    return Table("Sleep statistics", header, tuple(body), (note,))
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 SUBJECT_FIGURES = ("accuracy", "macro_f1", "kappa")

@@ -1,6 +1,6 @@
 """What a report knows of a run: the files of its run directory, read with suspicion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.errors import UserError
 from sacd_jax.report.statistics import subject_confusion
-from sacd_jax.runs import goodput, log, predictions, run_folder
+from sacd_jax.runs import goodput, log, predictions, run_folder, temperature
 from sacd_jax.runs.goodput import Start
 from sacd_jax.runs.predictions import Predictions
 from sacd_jax.runs.run_folder import RunFolder
+from sacd_jax.runs.temperature import Temperature
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Run:
     unreadable_lines: int
     predictions: Predictions
     starts: tuple[Start, ...] = ()  # where its time went; none noted by earlier versions
+    temperature: Temperature | None = None
 
 
 def read_run(name: str, folder: Path) -> Run:
@@ -50,22 +52,19 @@ def read_run(name: str, folder: Path) -> Run:
         lines=tuple(stored.latest()),
         unreadable_lines=stored.unreadable,
         predictions=predictions.read(name, layout.predictions("test")),
-        starts=_starts(name, folder),
+        starts=_of_run(name, lambda: tuple(goodput.read(folder))),
+        temperature=_of_run(name, lambda: temperature.read(layout)),
     )
 
 
-def _starts(name: str, folder: Path) -> tuple[Start, ...]:
-    try:
-        return tuple(goodput.read(folder))
-    except UserError as error:
-        raise UserError(f"run {name!r}: {error}") from error
-
-
 def _read_stored(name: str, path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
+    return _of_run(name, lambda: run_folder.read_stored(path)) if path.is_file() else {}
+
+
+def _of_run[Value](name: str, read: Callable[[], Value]) -> Value:
+    """What is read; an error names the run."""
     try:
-        return run_folder.read_stored(path)
+        return read()
     except UserError as error:
         raise UserError(f"run {name!r}: {error}") from error
 

@@ -97,7 +97,8 @@ def resample_subjects(
     return rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples)
 
 
-def _interval(samples: np.ndarray) -> tuple[float, float]:
+def interval(samples: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
+    """Percentile interval of the samples that are defined; nan where none is."""
     samples = samples[np.isfinite(samples)]  # a rare stage may be missing in a few samples
     if not samples.size:
         return float("nan"), float("nan")
@@ -126,7 +127,7 @@ def estimates(
     samples = _resampled(counts, draws, names)
     nothing = (float("nan"), float("nan"))
     return {
-        name: Estimate(float(value), *(_interval(samples[name]) if len(counts) > 1 else nothing))
+        name: Estimate(float(value), *(interval(samples[name]) if len(counts) > 1 else nothing))
         for name, value in pooled.items()
     }
 
@@ -148,7 +149,7 @@ def differences(
     alone, alone_reference = figures(counts, names), figures(reference, names)
     found = {}
     for name in pooled:
-        low, high = _interval(samples[name] - samples_reference[name])
+        low, high = interval(samples[name] - samples_reference[name])
         each = alone[name] - alone_reference[name]
         each = np.round(each[np.isfinite(each)], 12)  # equal differences are ties
         value = float(pooled[name] - pooled_reference[name])

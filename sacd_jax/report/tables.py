@@ -19,7 +19,7 @@ from sacd_jax.report.crossed import CrossedDifference, crossed_difference
 from sacd_jax.report.paper_results import PaperResult
 from sacd_jax.report.statistics import Difference, Estimate
 
-BESIDE_100 = ("kappa", "kappa_linear", "kappa_quadratic", "pabak", "mcc")
+BESIDE_100 = ("kappa", "kappa_linear", "kappa_quadratic", "pabak", "mcc", "brier")
 """Figures that are not printed in percent."""
 
 
@@ -167,6 +167,8 @@ _HEADINGS = {
     "pabak": "PABAK",
     "mcc": "MCC",
     "balanced_accuracy": "balanced acc.",
+    "calibration_error": "ECE",
+    "brier": "Brier",
 }
 
 

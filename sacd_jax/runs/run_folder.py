@@ -90,6 +90,11 @@ class RunFolder:
         """The selected network's predictions on a split."""
         return self.path / f"predictions_{split}.npz"
 
+    @property
+    def temperature(self) -> Path:
+        """What its scores are divided by to become probabilities."""
+        return self.path / "temperature.json"
+
     def teacher_cache(self, split: str, folds: int = 0) -> Path:
         """Outputs of the selected network on a split, for students that learn from it.
 

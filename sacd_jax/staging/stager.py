@@ -23,7 +23,8 @@ from sacd_jax import models
 from sacd_jax.config import AugmentConfig, build
 from sacd_jax.models.encoder import forward
 from sacd_jax.models.fold_norms import fold_norms
-from sacd_jax.runs import model_file
+from sacd_jax.runs import model_file, temperature
+from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging import picture_signals
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.tasks.augment import centred
@@ -41,6 +42,7 @@ class Stager:
         sampling: which of them it sees.
         augment: what is cut out of them.
         facts: about the network and how it was trained and tested, as plain JSON.
+        temperature: that scores are divided by before they become probabilities.
         compute: (variables, uint8 [clips, *clip_shape]) -> probabilities [clips, 5], not jitted.
         variables: of the network, its norms folded, on the device.
         taken: indices of the frames of a clip that the network sees.
@@ -51,6 +53,7 @@ class Stager:
     sampling: Sampling
     augment: AugmentConfig
     facts: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         encoder = models.create(self.model.encoder, self.model.num_classes, **self.model.options)
@@ -58,7 +61,8 @@ class Stager:
         def probabilities(variables: Any, video: jax.Array) -> jax.Array:
             batch = centred({"video": video}, self.augment)
             output, _ = forward(encoder, variables, batch, train=False)
-            return jax.nn.softmax(output.logits.astype(np.float32), axis=-1)
+            scores = output.logits.astype(np.float32) / self.temperature
+            return jax.nn.softmax(scores, axis=-1)
 
         self.compute = probabilities
         self._probabilities = jax.jit(probabilities)
@@ -177,14 +181,26 @@ def load_stager(folder: str | Path) -> Stager:
         )
     if model.num_classes != len(STAGES):
         raise UserError(f"{folder}: {model.num_classes} classes; expected the five sleep stages")
-    inputs = model.inputs
+    inputs, fitted = model.inputs, temperature.read(RunFolder(Path(folder)))
+    said = "as the network says them: no temperature was fitted"
+    if fitted:
+        said = (
+            f"scores divided by {fitted.value:.2f}, fitted on {fitted.clips} validation clips of "
+            f"{fitted.subjects} subjects"
+        )
     try:
         return Stager(
             model,
             ClipSettings(**inputs["clips"]),
             build(Sampling, inputs["sampling"], "sampling"),
             build(AugmentConfig, inputs["augment"], "augment"),
-            {"network": model.encoder, **inputs["training"], "validation accuracy": model.accuracy},
+            {
+                "network": model.encoder,
+                **inputs["training"],
+                "validation accuracy": model.accuracy,
+                "probabilities": said,
+            },
+            fitted.value if fitted else 1.0,
         )
     except (UserError, LookupError, TypeError, ValueError, OverflowError, FlaxError):
         raise odd from None

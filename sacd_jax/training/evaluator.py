@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from input_pipeline.datasets.dataset_files import DatasetInfo
 from input_pipeline.loader import Batches, Loader
 from input_pipeline.source import ClipSource, open_split
 from sacd_jax import metrics, models, parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, Encoder, EncoderOutput, forward
 from sacd_jax.models.precision import at_precision, resolved
-from sacd_jax.runs import model_file, predictions, run_folder
+from sacd_jax.runs import model_file, predictions, run_folder, temperature
 from sacd_jax.runs.clip_network import ClipNetwork, clip_network
 from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
@@ -176,6 +177,14 @@ def figures(outputs: Mapping[str, np.ndarray]) -> metrics.Metrics:
     return metrics.from_confusion(counts)
 
 
+def predicted_splits(info: DatasetInfo) -> tuple[str, ...]:
+    """What a finished run has predictions on: validation, where it has clips of its own, and test.
+
+    The last one written says that the run is finished.
+    """
+    return ("test",) if "validation" in info.shared_splits else ("validation", "test")
+
+
 def store_predictions(
     evaluate: Evaluator,
     model: Model,
@@ -184,6 +193,8 @@ def store_predictions(
     folder: RunFolder,
 ) -> metrics.Metrics:
     """Evaluates a selected network on a split and stores its predictions in the folder of its run.
+
+    With those on the validation split, the temperature that fits them is stored.
 
     Args:
         evaluate: of the model's network.
@@ -197,8 +208,7 @@ def store_predictions(
     """
     outputs = evaluate(parallel.replicate(model.variables, mesh), source)
     if jax.process_index() == 0:
-        weights = model_file.identity(model)
-        predictions.write(folder.predictions(source.split), outputs, source, weights)
+        _store(outputs, source, folder, model_file.identity(model))
     return figures(outputs)
 
 
@@ -206,8 +216,17 @@ def store_rival(run: RunConfig, dataset: Path, split: str, folder: RunFolder) ->
     """The same for a run of task `boost`, which has no network."""
     outputs = rival.outputs(run, dataset, split)
     if jax.process_index() == 0:
-        predictions.write(folder.predictions(split), outputs, open_split(dataset, split))
+        _store(outputs, open_split(dataset, split), folder)
     return figures(outputs)
+
+
+def _store(
+    outputs: Mapping[str, np.ndarray], source: ClipSource, folder: RunFolder, weights: str = ""
+) -> None:
+    predictions.write(folder.predictions(source.split), outputs, source, weights)
+    if source.split == "validation" and "validation" in predicted_splits(source.info):
+        subjects = source.table.subject_id[outputs["index"]]
+        temperature.store(folder, outputs["logits"], outputs["stage"], subjects)
 
 
 def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:

@@ -23,9 +23,15 @@ from sacd_jax.runs.lending import lender
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
 from sacd_jax.tasks.train_state import TrainState
-from sacd_jax.training import compiles, device_figures, rival, teacher_folds, teacher_outputs
+from sacd_jax.training import compiles, device_figures, teacher_folds, teacher_outputs
 from sacd_jax.training.checkpoints import Checkpoints, newest_step
-from sacd_jax.training.evaluator import Evaluator, figures, store_predictions, store_rival
+from sacd_jax.training.evaluator import (
+    Evaluator,
+    figures,
+    predicted_splits,
+    store_predictions,
+    store_rival,
+)
 from sacd_jax.training.meters import Stopwatch, Window
 from sacd_jax.training.profile import Profile, Steps
 from sacd_jax.training.stopping import stop_request
@@ -234,13 +240,14 @@ def _train(
     if stopping or any_process.says(stop.requested):
         raise stop.by or KeyboardInterrupt
 
-    # The selected network on the test subjects
+    # The selected network on the validation and the test subjects
     watch.phase("evaluate")
     parallel.wait_for_all("model")
     selected = model_file.load(folder.model)
     if clips is not None and jax.process_index() == 0:
         model_file.save(folder.clip_network, clips.model)  # what stages a night needs both
-    store_predictions(evaluate, selected, mesh, open_split(dataset, "test"), folder)
+    for split in predicted_splits(source.info):
+        store_predictions(evaluate, selected, mesh, open_split(dataset, split), folder)
     _say(f"time {workdir.name}: {sheet.spent().words()}")
 
 
@@ -249,7 +256,7 @@ def _boost(run: RunConfig, folder: run_folder.RunFolder, dataset: Path) -> None:
     if jax.process_index() == 0:
         with contextlib.closing(MetricsLog(folder.path)) as log:
             validation = open_split(dataset, "validation")
-            measured = figures(rival.outputs(run, dataset, "validation"))
+            measured = store_rival(run, dataset, "validation", folder)
             log.write_figures("validation", 1, measured, validation.info.classes)
         store_rival(run, dataset, "test", folder)
     parallel.wait_for_all("rival")

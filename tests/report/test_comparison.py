@@ -15,8 +15,10 @@ import sklearn.metrics
 from input_pipeline.errors import UserError
 from sacd_jax.report import comparison, comparison_files, comparison_tables
 from sacd_jax.report.comparison_page import comparison_page, typical_night
+from sacd_jax.report.night_agreement import night_agreement
 from sacd_jax.runs.run_folder import ExperimentFolder
 from tests.report.conftest import DATASET_INFO, Night, predict, write_run
+from tests.report.test_night_agreement import LATER, NO_REM, TRUTH, WHOLE, predictions_of
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +155,9 @@ def test_the_written_files(results: comparison.Results, tmp_path: Path):
     page = page_path.read_text()
     checker = _checked(page)
     assert all(address.startswith("data:image/png;base64,") for address in checker.fetched)
-    assert checker.tags.count("img") == 7  # scores, subjects, recall, confusion, night, 2 curves
+    assert (
+        checker.tags.count("img") == 8
+    )  # scores, subjects, recall, confusion, reliability, night, 2 curves
     assert "script" not in checker.tags and "link" not in checker.tags
     assert "http" not in page and "url(" not in page and "@import" not in page
     assert page.count("Simulated nights") == 1
@@ -190,6 +194,16 @@ def test_the_page_shows_the_data_card(results: comparison.Results):
     page = comparison_page(replace(results, dataset_info={"data_card": card}))
     for said in ("Data card", "severe", "4001", "52", "outside PSG", "811", "manifest 4"):
         assert said in page
+
+
+def test_the_page_says_whether_nights_are_whole(results: comparison.Results):
+    assert "No test night is here as a whole" in comparison_page(results)
+    nights = [(f"S{at}", TRUTH, NO_REM if at else LATER, WHOLE) for at in range(4)]
+    found = night_agreement(predictions_of(nights))
+    page = comparison_page(replace(results, nights={run.name: found for run in results.runs}))
+    assert "Compared: 4 whole nights." in page and "Sleep statistics: EEG teacher" in page
+    assert "No test night" not in page
+    _checked(page)
 
 
 def test_names_are_free(runs, tmp_path: Path):

@@ -12,7 +12,8 @@ import pytest
 from input_pipeline.clips import ClipSettings
 from input_pipeline.errors import UserError
 from sacd_jax import models
-from sacd_jax.runs import model_file
+from sacd_jax.runs import model_file, temperature
+from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging.stager import Stager, load_stager
 from tests.input_pipeline import recordings
 
@@ -71,6 +72,20 @@ def test_every_epoch_has_probabilities(whole) -> None:
     assert len({row.tobytes() for row in whole.probabilities}) == 4  # it looks at the pictures
     assert whole.clock == "given" and whole.clock_time(2) == datetime(2024, 3, 5, 22, 58, 40)
     assert whole.model["simulated"] is True
+
+
+def test_its_temperature_changes_no_stage(whole, tmp_path) -> None:
+    folder = store(tmp_path / "run")
+    logits, sure = np.zeros((40, 5), np.float32), 3.0
+    logits[:, 0] = sure  # right in half of the clips: far too sure
+    fitted = temperature.store(RunFolder(folder), logits, np.arange(40) % 2, np.repeat("v", 40))
+    assert fitted.value > 1.5
+    night = load_stager(folder).predict(write(tmp_path / "night.mkv", every_second(4.0)))
+    assert (night.stage == whole.stage).all()
+    expected = whole.probabilities ** (1 / fitted.value)
+    expected /= expected.sum(-1, keepdims=True)
+    np.testing.assert_allclose(night.probabilities, expected, atol=1e-4)
+    assert "fitted on 40 validation clips of 1 subjects" in night.model["probabilities"]
 
 
 @pytest.mark.parametrize("rate", [5, 15, 25, 30])

@@ -29,8 +29,8 @@ from sacd_jax.config import EncoderConfig, RunConfig
 from sacd_jax.pretrained.state_dict import open_state_dict
 from sacd_jax.report.experiment import read_description
 from sacd_jax.report.runs import series
-from sacd_jax.runs import log, model_file, predictions, run_folder
-from sacd_jax.runs.run_folder import ExperimentFolder
+from sacd_jax.runs import log, model_file, predictions, run_folder, temperature
+from sacd_jax.runs.run_folder import ExperimentFolder, RunFolder
 from sacd_jax.staging.stager import load_stager
 from sacd_jax.training.checkpoints import Checkpoints
 from tests.input_pipeline.fake_nights import fake_dataset
@@ -134,19 +134,22 @@ def _make_run(folder: Path) -> Sequence[Path]:
     (folder / "experiment").mkdir()
     description = ExperimentFolder(folder / "experiment").description
     description.write_text(json.dumps({"dataset": "../data", "nights": None, "runs": [WORDS[0]]}))
-    return [made.config, made.versions, made.metrics, description]
+    logits = np.random.default_rng(0).normal(size=(40, 5))
+    temperature.store(made, logits, np.arange(40) % 5, np.repeat(WORDS[0], 40))
+    return [made.config, made.versions, made.metrics, made.temperature, description]
 
 
 def _read_run(path: Path) -> Reading:
     if path.name == "experiment.json":
         return [], len(read_description(ExperimentFolder(path.parent))["runs"]) and None
     run, dataset = run_folder.read_run(path.parent)
+    fitted = temperature.read(RunFolder(path.parent))
     run_folder.read_stored(path.parent / "versions.json")
     stored = log.read(path.parent)
     points = [series(stored.latest(), split, "accuracy") for split in ("train", "validation")]
     assert all(np.isfinite(values).all() for each in points for values in each)
     digests = path.suffix == ".json" and b'"digest"' in path.read_bytes()
-    return [], repr((run, dataset)) if digests else None
+    return [], repr((run, dataset, fitted)) if digests else None
 
 
 def _make_predictions(folder: Path) -> Sequence[Path]:
