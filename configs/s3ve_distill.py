@@ -19,7 +19,10 @@ from sacd_jax.config import EncoderConfig, Experiment, ObjectiveConfig
 
 
 def get_config(
-    student: str = "r2plus1d_18", method: str = "sacd", teacher: str = "attnsleep"
+    student: str = "r2plus1d_18",
+    method: str = "sacd",
+    teacher: str = "attnsleep",
+    batch: str = "16",
 ) -> Experiment:
     """The experiment.
 
@@ -27,11 +30,12 @@ def get_config(
         student: a video network in `sacd_jax.models`.
         method: a name in `sacd_jax.objectives`.
         teacher: a name in `s3ve_teacher.TEACHERS`.
+        batch: clips a step of student and baseline; see `s3ve_baseline.recipe`.
 
     Raises:
         UserError: an unknown name.
     """
-    baseline = s3ve_baseline.recipe(student)
+    baseline = s3ve_baseline.recipe(student, batch)
     # Written out, so that the run's config tells every one of them.
     objective = objectives.create(method)
     options = {f.name: getattr(objective, f.name) for f in dataclasses.fields(objective)}

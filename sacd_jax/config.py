@@ -28,6 +28,7 @@ Count = Annotated[int, Range("at least 1", lambda n: n >= 1)]
 Seed = Annotated[int, Range("0 to 2147483647", lambda n: 0 <= n < 2**31)]
 Positive = Annotated[float, Range("more than 0", lambda x: x > 0)]
 NotNegative = Annotated[float, Range("0 or more", lambda x: x >= 0)]
+CountOrZero = Annotated[int, Range("0 or more", lambda n: n >= 0)]
 Share = Annotated[float, Range("0 to 1", lambda x: 0 <= x <= 1)]
 Decay = Annotated[float, Range("0 to less than 1", lambda x: 0 <= x < 1)]
 Name = Annotated[str, Range("a name", bool)]
@@ -111,6 +112,9 @@ class OptimizerConfig(Settings):
     Attributes:
         name: the update rule.
         learning_rate: its highest value in the run.
+        per_batch: clips of an update that `learning_rate` is for; with others it is higher or lower
+            in proportion (Goyal et al. 2017). 0 takes it as it is.
+        rise: `constant`, `step`: share of the run over which the rate rises to its value.
         schedule: how it moves; see `sacd_jax.tasks.optimizer.schedule`.
         milestones: `step`: shares of the run at which the rate is multiplied by `decay`.
         decay: see `milestones`.
@@ -124,6 +128,8 @@ class OptimizerConfig(Settings):
 
     name: Literal["sgd", "adam", "amsgrad", "adamw"] = "sgd"
     learning_rate: NotNegative = 1e-3
+    per_batch: CountOrZero = 0
+    rise: Share = 0.0
     schedule: Literal["constant", "step", "one_cycle"] = "step"
     milestones: tuple[Share, ...] = (0.5, 0.75)
     decay: Share = 0.1
@@ -177,6 +183,8 @@ class RunConfig(Settings):
         augment: what is done to a training clip.
         seed: of first weights, order of clips, augmentation, dropout and banks.
         batch_size: clips in a step, over all devices and processes.
+        accumulate: steps whose mean gradient makes one update, where memory lacks for larger
+            batches; statistics, banks and key encoders go on step by step.
         batch_mode: one of `input_pipeline.groups.BATCH_MODES`.
         consecutive_clips: clips of a group in `contiguous` batches, of a sequence in `sequences`.
         passes: length of the run in passes over the train split.
@@ -224,6 +232,7 @@ class RunConfig(Settings):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     seed: Seed = 0
     batch_size: Count = 16
+    accumulate: Count = 1
     batch_mode: BatchMode = "shuffled"
     consecutive_clips: Count = 16
     passes: Positive = 80.0

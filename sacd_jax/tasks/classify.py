@@ -14,7 +14,7 @@ from sacd_jax import parallel
 from sacd_jax.config import RunConfig
 from sacd_jax.models.encoder import Batch, forward
 from sacd_jax.objectives.losses import cross_entropy
-from sacd_jax.tasks import train_state
+from sacd_jax.tasks import optimizer, train_state
 from sacd_jax.tasks.augment import augment
 from sacd_jax.tasks.task import Setup, Task
 from sacd_jax.tasks.terms import Scalars, metrics_of, own_terms, weighted_sum
@@ -55,7 +55,7 @@ class Classify(Task):
         parallel.check_batch_size(_rows(run), mesh, name=unit)
         return cls(
             student=student,
-            optimizer=transform,
+            optimizer=optimizer.accumulated(transform, run.accumulate),
             augment=run.augment,
             class_weights=weights,
             setup=setup,

@@ -98,6 +98,7 @@ class Distill(Task):
         transform = setup.optimizer(total_steps)
         method = run.objective
         objective = objectives.create(method.name, method.weights, **method.options)
+        both = optimizer.for_heads(transform, objective.optimizer(transform))
         parallel.check_batch_size(run.batch_size, mesh, objective.clips_together)
         teacher, lent = None, {}
         if teacher_outputs is None:
@@ -120,7 +121,7 @@ class Distill(Task):
             student=student,
             teacher=teacher,
             objective=objective,
-            optimizer=optimizer.for_heads(transform, objective.optimizer(transform)),
+            optimizer=optimizer.accumulated(both, run.accumulate),
             augment=run.augment,
             key_encoder_decay=run.key_encoder_decay,
             class_weights=weights,

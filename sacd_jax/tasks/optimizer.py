@@ -1,9 +1,11 @@
 """Optimizers and learning-rate schedules by name."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from input_pipeline.errors import UserError
@@ -14,8 +16,13 @@ def schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Learning rate as a function of the step.
 
     `constant`; `step`: times `decay` at each of `milestones`, given as shares of the run;
-    `one_cycle`: linear rise over the share `warmup`, then a half cosine down to zero.
+    `one_cycle`: linear rise over the share `warmup`, then a half cosine down to zero. The first two
+    rise linearly over the share `rise`.
     """
+    if config.rise and config.schedule != "one_cycle":
+        risen = schedule(dataclasses.replace(config, rise=0.0), total_steps)
+        steps = max(1, round(config.rise * total_steps))
+        return lambda step: risen(step) * jnp.minimum(1.0, (step + 1) / steps)
     peak = config.learning_rate
     if config.schedule == "constant":
         return optax.constant_schedule(peak)
@@ -61,6 +68,23 @@ def make(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformat
         raise UserError(f"optimizer.name is {config.name!r}, expected sgd, adam, amsgrad or adamw")
     scaled = [scale_parts(config.factors)] if config.factors else []
     return optax.chain(*clip, *parts, *scaled)
+
+
+def for_batch(config: OptimizerConfig, batch_size: int) -> OptimizerConfig:
+    """The config with the learning rate for updates of so many clips; see its `per_batch`."""
+    if not config.per_batch:
+        return config
+    rate = config.learning_rate * batch_size / config.per_batch
+    return dataclasses.replace(config, learning_rate=rate, per_batch=0)
+
+
+def accumulated(
+    transform: optax.GradientTransformation, steps: int
+) -> optax.GradientTransformation:
+    """Updates by the mean gradient of so many steps; in the steps before, nothing moves."""
+    if steps == 1:
+        return transform
+    return optax.MultiSteps(transform, steps).gradient_transformation()
 
 
 def scale_parts(factors: Mapping[str, float]) -> optax.GradientTransformation:

@@ -120,8 +120,10 @@ class Setup:
         return class_weights(self.run.class_weights, counts)
 
     def optimizer(self, total_steps: int) -> optax.GradientTransformation:
-        """The optimizer of the networks over a run of so many steps."""
-        return optimizer.make(self.run.optimizer, total_steps)
+        """The optimizer of the networks over a run of so many steps, without `accumulate`."""
+        run = self.run
+        config = optimizer.for_batch(run.optimizer, run.batch_size * run.accumulate)
+        return optimizer.make(config, max(1, total_steps // run.accumulate))
 
     def example(self, keys: tuple[str, ...]) -> dict[str, Any]:
         """One training batch of one clip as the networks see it, to learn shapes from."""

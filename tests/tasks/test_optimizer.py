@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax import objectives
 from sacd_jax.config import OptimizerConfig
-from sacd_jax.tasks.optimizer import for_heads, make, schedule
+from sacd_jax.tasks.optimizer import accumulated, for_batch, for_heads, make, schedule
 
 
 def run(config: OptimizerConfig, gradients: list[float], start: float = 1.0) -> list[float]:
@@ -61,6 +62,38 @@ def test_one_cycle_rises_and_falls_to_zero():
     assert values[0] == 0 and np.argmax(values) == 25 and values[-1] == pytest.approx(0, abs=1e-7)
     assert max(values) == pytest.approx(0.2)
     assert (np.diff(values[:26]) > 0).all() and (np.diff(values[25:]) < 0).all()
+
+
+@pytest.mark.parametrize("kind", ["constant", "step"])
+def test_a_rate_for_larger_batches_is_higher_and_rises_to_it(kind):
+    config = OptimizerConfig(schedule=kind, learning_rate=1e-3, per_batch=16, rise=0.1)
+    rate = schedule(for_batch(config, 128), total_steps=40)
+    values = [float(rate(step)) for step in (0, 1, 2, 3, 4, 19, 39)]
+    last = 8e-3 if kind == "constant" else 8e-5
+    np.testing.assert_allclose(values, [2e-3, 4e-3, 6e-3, 8e-3, 8e-3, 8e-3, last], rtol=1e-6)
+    assert for_batch(config, 16).learning_rate == 1e-3
+    assert for_batch(OptimizerConfig(), 128) == OptimizerConfig()
+
+
+def test_accumulated_steps_are_one_update_by_their_mean_gradient():
+    config = OptimizerConfig(learning_rate=0.1, schedule="constant")
+    parts = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    whole, by_parts = make(config, 2), accumulated(make(config, 2), 3)
+    start = {"w": jnp.ones(3)}
+
+    def follow(optimizer, gradients):
+        params, state = start, optimizer.init(start)
+        for gradient in gradients:
+            updates, state = optimizer.update({"w": jnp.asarray(gradient)}, state, params)
+            params = optax.apply_updates(params, updates)
+            yield np.asarray(params["w"])
+
+    expected = list(follow(whole, parts.reshape(2, 3, 3).mean(axis=1)))
+    found = list(follow(by_parts, parts))
+    np.testing.assert_allclose(found[2::3], expected, rtol=1e-6)
+    np.testing.assert_array_equal(found[:2], np.ones((2, 3)))
+    np.testing.assert_array_equal(found[3:5], [found[2]] * 2)
+    assert accumulated(whole, 1) is whole
 
 
 def test_clipping_bounds_the_update():

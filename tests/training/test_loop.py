@@ -124,7 +124,7 @@ def test_a_run_without_any_label_and_one_with_some(experiment):
     run = RunConfig("distill", EEG, teacher, sacd, **COMMON, label_fraction=0.0)
     with pytest.raises(UserError, match="has 0 groups of 1 labelled clips"):
         loop.train(run, runs / "no labels", dataset)
-    loop.train(replace(run, unlabelled="distill"), runs / "distilled", dataset)
+    loop.train(replace(run, unlabelled="distill", accumulate=2), runs / "distilled", dataset)
     lines = [line for line in log.read(runs / "distilled").lines if line["split"] == "train"]
     assert all(line["cross_entropy"] == line["accuracy"] == 0 < line["jsd"] for line in lines)
     loop.train(RunConfig("classify", EEG, **COMMON, label_fraction=0.5), runs / "half", dataset)
