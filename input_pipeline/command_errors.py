@@ -26,11 +26,20 @@ def status(error: KeyboardInterrupt) -> int:
     return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
+_ended_with: list[int] = []
+
+
+def exit_status() -> int:
+    """With which a command is ending, once its error has been said; 0 before."""
+    return _ended_with[-1] if _ended_with else 0
+
+
 def _say(message: str) -> None:
     print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    _ended_with.append(code)
     _say(message)
     raise SystemExit(code)
 

@@ -6,6 +6,7 @@ listens to the others. JAX notices as well, later, and ends the process with a C
 
 import atexit
 import ctypes
+import os
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-from input_pipeline.command_errors import AGAIN, give_up
+from input_pipeline.command_errors import AGAIN, INTERRUPTED, TERMINATED, exit_status, give_up
 
 TIMEOUT_SECONDS = 60.0
 """A process that has been silent for this long counts as lost."""
@@ -25,6 +26,7 @@ _LEFT = "left"
 _PERIOD_SECONDS = 1.0  # and a 64th of a second more for each process: all listen to all
 _SILENT_PERIODS = 5
 _LEFT_SECONDS = 20.0  # all leave within moments, or something is wrong
+_DYING_SECONDS = 5  # a process that was killed still takes calls for a moment
 
 
 class Store(Protocol):
@@ -61,7 +63,7 @@ class Peers:
         self._clock, now = clock, clock()
         self._heard = {other: now for other in range(count) if other != process}
         self._said: dict[int, str] = {}
-        self._left: dict[int, float] = {}
+        self._left: dict[int, tuple[float, int]] = {}  # when, and with which exit status
         self._number = 0
         self._over = threading.Event()
 
@@ -70,11 +72,11 @@ class Peers:
         for work in (self._converse, self._watch):
             threading.Thread(target=work, name=f"peers{work.__name__}", daemon=True).start()
 
-    def leave(self) -> None:
-        """Tells the others that this process has ended by itself."""
+    def leave(self, status: int) -> None:
+        """Tells the others that this process has ended by itself, with this exit status."""
         if not self._over.is_set():
             self._over.set()
-            self._tell(_LEFT)
+            self._tell(f"{_LEFT} {status}")
 
     def silent(self, seconds: float) -> list[int]:
         """Those not heard for so long, who have not left; only process 0 if it is silent: nobody is
@@ -127,8 +129,8 @@ class Peers:
             other = int(key.rpartition("/")[2])
             if other in self._heard and self._said.get(other) != word:
                 self._said[other], self._heard[other] = word, now
-                if word == _LEFT:
-                    self._left[other] = now
+                if word.startswith(_LEFT):
+                    self._left[other] = now, int(word.split()[1])
 
     def _watch(self) -> None:
         before = self._clock()
@@ -146,9 +148,15 @@ class Peers:
             self._end(self.loss(lost), AGAIN)
             return
         now = self._clock()
-        left = [other for other, at in self._left.items() if now - at >= left_for]
-        if left and not self._over.is_set():
-            self._end(f"process {left[0]} ended before the others; its own last line says why", 1)
+        for other, (at, status) in self._left.items():
+            if now - at < left_for or self._over.is_set():
+                continue
+            if status in (INTERRUPTED, TERMINATED):
+                # So was this one, perhaps, but it waits for the other and has not heard.
+                self._end(f"process {other} was interrupted; {self.goes_on()}", status)
+            else:
+                self._end(f"process {other} ended before the others; its own last line says why", 1)
+            return
 
 
 def _listed(numbers: list[int]) -> str:
@@ -171,7 +179,7 @@ def watch(client: Store, process: int, count: int, address: str) -> None:
     global _ours
     _ours = peers = Peers(client, process, count)
     peers.start()
-    atexit.register(peers.leave)
+    atexit.register(lambda: peers.leave(exit_status()))
     hook = sys.excepthook
 
     def explain(
@@ -196,8 +204,12 @@ def _explain_abort(peers: Peers, address: str) -> None:
     """JAX calls abort() at once when it cannot reach process 0, and lets nobody else decide."""
 
     def aborted(number: int) -> None:
-        if not _answers(address):
-            give_up(peers.loss([0]))
+        if status := exit_status():  # said already; nobody was there to take leave of
+            os._exit(status)
+        for _ in range(_DYING_SECONDS):
+            if not _answers(address):
+                give_up(peers.loss([0]))
+            time.sleep(1)
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
     _kept.append(handler)  # called from C, which holds no reference

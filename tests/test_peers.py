@@ -1,6 +1,7 @@
 """Lost processes are named by the others; those that go on, or left in good order, are not."""
 
 import socket
+import threading
 
 import pytest
 
@@ -97,18 +98,33 @@ def test_an_error_of_our_own_is_nobody_elses(three):
 
 
 def test_processes_may_leave_together_but_not_alone(three):
-    three.lose(1).leave()
+    three.lose(1).leave(1)
     three.pass_time(20)
     assert three.ends == {}
-    three.lose(2).leave()
+    three.lose(2).leave(0)
     three.pass_time(1)
     assert three.ends == {0: ("process 1 ended before the others; its own last line says why", 1)}
 
 
+def test_who_waits_for_an_interrupted_process_ends_as_it_did(three):
+    three.lose(1).leave(143)
+    three.pass_time(21)
+    ended = ("process 1 was interrupted; go on", 143)
+    assert three.ends == {0: ended, 2: ended}
+
+
 ABORTS = """
 import os, sys
+from input_pipeline.command_errors import one_line_errors
 from sacd_jax import peers
 from tests.test_peers import Store
+peers._DYING_SECONDS = int(sys.argv[2])
+if sys.argv[3:]:
+    try:
+        with one_line_errors():
+            raise KeyboardInterrupt
+    except SystemExit:
+        pass
 peers._explain_abort(peers.Peers(Store(), 1, 2, goes_on=lambda: "go on"), sys.argv[1])
 os.abort()
 """
@@ -117,7 +133,18 @@ os.abort()
 def test_an_abort_without_process_0_is_explained_and_any_other_stays_one(run_python):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert run_python(ABORTS, address, check=False).returncode == -6
-    ended = run_python(ABORTS, address, check=False)
+        assert run_python(ABORTS, address, "1", check=False).returncode == -6
+        threading.Thread(target=_close_when_called, args=(server,)).start()
+        ended = run_python(ABORTS, address, "60", check=False)  # process 0 is about to die
     assert ended.returncode == 75
     assert ended.stderr == "error: process 0 was lost, last heard of 0 s ago; go on\n"
+
+
+def test_an_abort_after_the_last_word_keeps_its_exit_status(run_python):
+    ended = run_python(ABORTS, "127.0.0.1:1", "1", "interrupted", check=False)
+    assert ended.returncode == 130 and len(ended.stderr.splitlines()) == 1
+
+
+def _close_when_called(server):
+    server.accept()[0].close()
+    server.close()
