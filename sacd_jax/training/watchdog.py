@@ -48,7 +48,7 @@ def watchdog(
                 _last[0] += now - before - pause
             before = now
             # Should no Python run any more, this prints the stacks and ends it with 1.
-            faulthandler.dump_traceback_later(2 * seconds, exit=True)
+            faulthandler.dump_traceback_later(2 * seconds, exit=True, file=sys.__stderr__ or 2)
             if now - _last[0] > seconds:
                 faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
                 end(f"nothing was done for {now - _last[0]:.0f} s (stacks above); {goes_on()}")

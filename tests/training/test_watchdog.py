@@ -1,5 +1,6 @@
 """A training that hangs is ended with the stacks of its threads; one that goes on is not."""
 
+import io
 import time
 
 from sacd_jax.training.watchdog import alive, watchdog
@@ -30,3 +31,10 @@ def test_work_that_goes_on_is_left_alone():
             alive()
     time.sleep(0.5)
     assert said == []
+
+
+def test_it_watches_where_stderr_is_no_file(monkeypatch):
+    """What goes wrong in its thread fails the test, as a warning."""
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    with watchdog(lambda: "", seconds=2.0, end=lambda said: None):
+        time.sleep(0.7)  # it looks every 0.5 s
