@@ -3,13 +3,14 @@
 import argparse
 
 from input_pipeline.command_errors import one_line_errors
-from sacd_jax.benchmarks import distill, input, predict, step, topology
+from sacd_jax.benchmarks import distill, input, predict, step, topology, train
 
 SUBCOMMANDS = {
     "input": input,
     "step": step,
     "distill": distill,
     "topology": topology,
+    "train": train,
     "predict": predict,
 }
 """Name -> module with a one-line docstring, `EXAMPLE`, `add_arguments` and `run`."""

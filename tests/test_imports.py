@@ -92,11 +92,13 @@ ROOMS = {
     "sweeps": {"config", "metrics", "report", "runs", "schema", "training"},
     "pretrained": {"models", "runs"},
     "benchmarks": {
+        "command_line",
         "config",
         "models",
         "objectives",
         "parallel",
         "report",
+        "runs",
         "staging",
         "tasks",
         "training",
