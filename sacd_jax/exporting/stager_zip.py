@@ -35,8 +35,14 @@ def write(stager: Stager, path: Path) -> None:
     """Writes the zip file, whole or not at all, after it was read back and compared.
 
     Raises:
-        UserError: what the file says, as it is read back, differs from what the stager says.
+        UserError: the stager has context over the night, or what the file says, as it is read
+            back, differs from what the stager says.
     """
+    if stager.context is not None:
+        raise UserError(
+            "the run has context over the night, and a zip file holds a network of single clips: "
+            "expected the run that its setting embeddings_of names"
+        )
     weights = _flat(stager.variables)
     facts = _facts(stager, weights)
     files = {

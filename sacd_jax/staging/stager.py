@@ -21,11 +21,13 @@ from input_pipeline.sampling import Sampling
 from input_pipeline.stages import CLIP_SECONDS, STAGES
 from sacd_jax import models
 from sacd_jax.config import AugmentConfig, build
+from sacd_jax.models.context import CLIP_OUTPUTS
 from sacd_jax.models.encoder import forward
 from sacd_jax.models.fold_norms import fold_norms
 from sacd_jax.runs import model_file, temperature
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging import picture_signals
+from sacd_jax.staging.night_context import NightContext
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.tasks.augment import centred
 
@@ -43,6 +45,8 @@ class Stager:
         augment: what is cut out of them.
         facts: about the network and how it was trained and tested, as plain JSON.
         temperature: that scores are divided by before they become probabilities.
+        context: the model of a network over the night, which has the last word; None: each epoch
+            stands alone.
         compute: (variables, uint8 [clips, *clip_shape]) -> probabilities [clips, 5], not jitted.
         variables: of the network, its norms folded, on the device.
         taken: indices of the frames of a clip that the network sees.
@@ -54,21 +58,31 @@ class Stager:
     augment: AugmentConfig
     facts: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
+    context: model_file.Model | None = None
 
     def __post_init__(self) -> None:
         encoder = models.create(self.model.encoder, self.model.num_classes, **self.model.options)
 
-        def probabilities(variables: Any, video: jax.Array) -> jax.Array:
+        def outputs(variables: Any, video: jax.Array) -> dict[str, jax.Array]:
             batch = centred({"video": video}, self.augment)
             output, _ = forward(encoder, variables, batch, train=False)
             scores = output.logits.astype(np.float32) / self.temperature
-            return jax.nn.softmax(scores, axis=-1)
+            said = {"probabilities": jax.nn.softmax(scores, axis=-1)}
+            if self.context is not None:
+                said |= zip(CLIP_OUTPUTS, (output.embedding, output.logits), strict=True)
+            return said
 
-        self.compute = probabilities
-        self._probabilities = jax.jit(probabilities)
+        self.compute = lambda variables, video: outputs(variables, video)["probabilities"]
+        self._outputs = jax.jit(outputs)
         self.taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
         example = centred({"video": np.zeros((1, *self.clip_shape), np.uint8)}, self.augment)
         self.variables = jax.device_put(fold_norms(encoder, self.model.variables, example))
+        video = jax.ShapeDtypeStruct((BATCH, *self.clip_shape), np.uint8)
+        self._shapes = jax.eval_shape(self._outputs, self.variables, video)
+        self._over_night = None
+        if self.context is not None:
+            self._over_night = NightContext(self.context, self._shapes, self.temperature)
+            self.facts = {**self.facts, "context over the night": self._over_night.words}
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -116,11 +130,14 @@ class Stager:
         self, reader: VideoReader | VideoRecording, epochs: int
     ) -> tuple[Float32[np.ndarray, "epochs 5"], tuple[str, ...], np.ndarray, np.ndarray]:
         settings = self.clips
-        probabilities = np.full((epochs, len(STAGES)), np.nan, np.float32)
+        said = {
+            name: np.full((epochs, *shape.shape[1:]), np.nan, np.float32)
+            for name, shape in self._shapes.items()
+        }
         movement, breaths = (np.full(epochs, np.nan, np.float32) for _ in range(2))
         reasons = [""] * epochs
         waiting: list[tuple[int, np.ndarray]] = []
-        running: tuple[list[int], jax.Array] | None = None
+        running: tuple[list[int], dict[str, jax.Array]] | None = None
         steps = np.arange(settings.frames) / settings.frame_rate
         with Progress("stage", total=epochs, unit="epoch") as progress:
             for epoch in range(epochs):
@@ -134,36 +151,44 @@ class Stager:
                 if len(waiting) == BATCH or (waiting and epoch == epochs - 1):
                     # Fetched a batch late: the network computes while the next pictures are read.
                     following = [each for each, _ in waiting], self._started(waiting)
-                    _fetch(running, probabilities)
+                    _fetch(running, said)
                     running, waiting = following, []
                 progress.advance()
-            _fetch(running, probabilities)
+            _fetch(running, said)
+        probabilities = said["probabilities"]
+        if self._over_night is not None:
+            seen = np.isfinite(probabilities).all(-1)
+            probabilities = self._over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
         return probabilities, tuple(reasons), movement, breaths
 
-    def _started(self, waiting: Sequence[tuple[int, np.ndarray]]) -> jax.Array:
-        """Starts the network on some epochs; their probabilities, soon."""
+    def _started(self, waiting: Sequence[tuple[int, np.ndarray]]) -> dict[str, jax.Array]:
+        """Starts the network on some epochs; what it says of them, soon."""
         # Always whole batches: one program is compiled, and an epoch's result does not depend on
         # how many wait with it.
         video = np.zeros((BATCH, *waiting[0][1].shape), np.uint8)
         for place, (_, frames) in enumerate(waiting):
             video[place] = frames
-        return self._probabilities(self.variables, video)
+        return self._outputs(self.variables, video)
 
 
-def _fetch(running: tuple[list[int], jax.Array] | None, probabilities: np.ndarray) -> None:
+def _fetch(
+    running: tuple[list[int], dict[str, jax.Array]] | None, said: dict[str, np.ndarray]
+) -> None:
     """Waits for the network and writes what it says of its epochs."""
     if running is not None:
         epochs, found = running
-        probabilities[epochs] = np.asarray(found)[: len(epochs)]
+        for name, values in found.items():
+            said[name][epochs] = np.asarray(values)[: len(epochs)]
 
 
 def load_stager(folder: str | Path) -> Stager:
     """Makes a stager of a finished run's folder.
 
     Raises:
-        UserError: no finished run, or one whose network reads no video or sees a whole night.
+        UserError: no finished run, or one whose network, or that of the clips under its context
+            over the night, reads something else than video.
     """
-    model = model_file.load(Path(folder))
+    model, context = _networks(Path(folder))
     # A header of an earlier version has no digest, and none of its words is shown.
     odd = UserError(
         f"{folder}: the model file does not say how its pictures are made and for which network; "
@@ -197,13 +222,30 @@ def load_stager(folder: str | Path) -> Stager:
             {
                 "network": model.encoder,
                 **inputs["training"],
-                "validation accuracy": model.accuracy,
+                "validation accuracy": (context or model).accuracy,
                 "probabilities": said,
             },
             fitted.value if fitted else 1.0,
+            context,
         )
     except (UserError, LookupError, TypeError, ValueError, OverflowError, FlaxError):
         raise odd from None
+
+
+def _networks(folder: Path) -> tuple[model_file.Model, model_file.Model | None]:
+    """The network that sees clips, and the one over the night, if the run has one."""
+    model = model_file.load(folder)
+    expected = model.inputs.get("clip_network")
+    if expected is None:
+        return model, None
+    run = folder.parent if RunFolder(folder.parent).model == folder else folder
+    clips = model_file.load(RunFolder(run).clip_network)
+    if model_file.identity(clips) != expected:
+        raise UserError(
+            f"{folder}: the network of clips is another one than that which the network over the "
+            "night has learned from; train the run again"
+        )
+    return clips, model
 
 
 def _paths(video: str | Path | Sequence[str | Path], name: str) -> list[Path]:
