@@ -6,9 +6,10 @@
     python -m sacd_jax.train --config configs/context.py --workdir runs/demo
 
 In the folder of a finished demo the first lines store what each network says of the training clips
-(what it says of the others is there); the last trains small networks over the nights on that, with all of the night (`sacd_context`) and with
-nothing of what is to come (`sacd_causal`), and writes the report again. `miniature` and `seed` are
-those of the demo; `--config.runs.sacd_causal.student.options.look_ahead=4` sees two minutes ahead.
+(what it says of the others is there). The last trains small networks over the nights on that, with
+all of the night (`sacd_context`) and with nothing of what is to come (`sacd_causal`), and writes
+the report again. `miniature` and `seed` are those of the demo;
+`--config.runs.sacd_causal.student.options.look_ahead=4` sees two minutes ahead.
 """
 
 from dataclasses import replace
