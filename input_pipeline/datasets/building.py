@@ -212,13 +212,14 @@ def _table(chosen: Sequence[tuple[DecodedNight, np.ndarray]]) -> ClipTable:
     rows: list[tuple[Any, ...]] = []
     for each, positions in chosen:
         night = each.night
-        ahi = float("nan") if night.ahi is None else night.ahi
+        ahi, age = (float("nan") if each is None else each for each in (night.ahi, night.age))
         columns = (each.array(name)[positions].tolist() for name in ("clip_index", "stage"))
         rows += [
-            (night.night_id, night.subject_id, clip_index, stage, ahi)
+            (night.night_id, night.subject_id, clip_index, stage, ahi, age, night.sex)
             for clip_index, stage in zip(*columns, strict=True)
         ]
-    return ClipTable.of_columns(*(zip(*rows, strict=True) if rows else [()] * 5))
+    *columns, age, sex = zip(*rows, strict=True) if rows else [()] * 7
+    return ClipTable.of_columns(*columns, age=age, sex=sex)
 
 
 def _write_shards(settings: DatasetSettings, chosen: Chosen, folder: Path) -> None:

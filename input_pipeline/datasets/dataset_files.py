@@ -47,6 +47,10 @@ class ClipTable:
     """Label in the order of `stages.STAGES`; -1 where nobody scored."""
     ahi: Float[np.ndarray, " clips"]
     """Apnoea-hypopnoea index of the night, events an hour; NaN where it is not known."""
+    age: Float[np.ndarray, " clips"]
+    """Years; NaN where it is not known, as in data sets of earlier versions."""
+    sex: Shaped[np.ndarray, " clips"]
+    """`M`, `F` or "" where it is not known."""
     frames: Int[np.ndarray, " clips"] | None = None
     """Frames stored of each clip; None where all have `DatasetInfo.frames`."""
 
@@ -59,6 +63,8 @@ class ClipTable:
         stage: Any,
         ahi: Any,
         frames: Any = None,
+        age: Any = None,
+        sex: Any = None,
     ) -> "ClipTable":
         """A table from any sequences, with the dtypes that the rest relies on."""
         return cls(
@@ -67,6 +73,8 @@ class ClipTable:
             np.asarray(clip_index, dtype=np.int32),
             np.asarray(stage, dtype=np.int32),
             np.asarray(ahi, dtype=np.float32),
+            np.asarray(np.full(len(stage), np.nan) if age is None else age, dtype=np.float32),
+            np.asarray([""] * len(stage) if sex is None else sex, dtype=np.str_),
             None if frames is None else np.asarray(frames, dtype=np.int32),
         )
 
@@ -88,9 +96,12 @@ class ClipTable:
 
     def write(self, path: Path) -> None:
         """Writes the table as CSV."""
-        ahi = ["" if np.isnan(value) else f"{value:g}" for value in self.ahi]
-        columns = vars(self) | {"ahi": ahi}
-        columns = {name: column for name, column in columns.items() if column is not None}
+        columns = {name: column for name, column in vars(self).items() if column is not None}
+        for name in ("ahi", "age"):
+            columns[name] = ["" if np.isnan(value) else f"{value:g}" for value in columns[name]]
+        for name in ("age", "sex"):
+            if not any(columns[name]):
+                del columns[name]
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         write_csv(path, list(columns), rows)
 
@@ -101,7 +112,8 @@ class ClipTable:
             reader = csv.DictReader(file)
             rows = list(reader)
         columns = {name: [row[name] for row in rows] for name in reader.fieldnames or ()}
-        columns["ahi"] = [float(value or "nan") for value in columns["ahi"]]
+        for name in {"ahi", "age"} & set(columns):
+            columns[name] = [float(value or "nan") for value in columns[name]]
         return cls.of_columns(**columns)
 
 

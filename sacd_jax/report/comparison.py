@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from input_pipeline.errors import UserError
-from input_pipeline.stages import STAGES, ahi_group
+from input_pipeline.stages import STAGES
 from sacd_jax.report import statistics, wording
 from sacd_jax.report.night_agreement import NightAgreement, night_agreement
 from sacd_jax.report.reliability import Reliability, reliability
 from sacd_jax.report.runs import Run, check_same_clips, read_run
 from sacd_jax.report.statistics import Difference, Estimate
+from sacd_jax.report.strata import Grouping, Stratum, groupings, strata
 
 JUDGED = ("accuracy", "macro_f1", "kappa", *(f"recall/{name}" for name in STAGES))
 
@@ -48,7 +49,8 @@ class Results:
     rows: tuple[Row, ...]
     differences: dict[tuple[str, str], dict[str, Difference]]  # (run, reference) -> figure -> …
     subjects: Shaped[np.ndarray, " subjects"]
-    ahi_group: Int[np.ndarray, " subjects"]  # index into AHI_GROUPS, -1 unknown
+    groupings: tuple[Grouping, ...]
+    strata: dict[str, dict[str, dict[str, Stratum]]]  # row -> title of a grouping -> group -> …
     runs: tuple[Run, ...]
     reliability: dict[str, Reliability]  # of each run
     nights: dict[str, NightAgreement]  # of each run
@@ -149,11 +151,17 @@ def compare(
         ours, theirs = (by_name[name].counts for name in pair)
         found = statistics.differences(ours, theirs, STAGES, draws)
         judged[pair] = {name: found[name] for name in JUDGED}
+    divided = tuple(by for by in groupings(first, subjects) if by.known)
     return Results(
         rows=tuple(rows),
         differences=judged,
         subjects=subjects,
-        ahi_group=_ahi_groups(subjects, first.subject_id, first.ahi),
+        groupings=divided,
+        strata={
+            row.name: {by.title: strata(row.counts, by, resamples, seed) for by in divided}
+            for row in rows
+            if row.kind != "majority"
+        },
         runs=read,
         reliability={
             run.name: reliability(run.predictions, run.temperature, draws) for run in read
@@ -172,11 +180,3 @@ def _ceiling_rows(name: str, stages: np.ndarray, run: Run) -> np.ndarray:
             f"{int(index.max()) + 1} test rows"
         )
     return stages[index]
-
-
-def _ahi_groups(subjects: np.ndarray, subject: np.ndarray, ahi: np.ndarray) -> np.ndarray:
-    first_clip = [int(np.argmax(subject == name)) for name in subjects]
-    known = [float(ahi[at]) for at in first_clip]
-    return np.array(
-        [ahi_group(value) if np.isfinite(value) and value >= 0 else -1 for value in known]
-    )

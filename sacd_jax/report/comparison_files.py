@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from input_pipeline.files import whole_file, write_json
-from input_pipeline.stages import AHI_GROUPS, STAGES
+from input_pipeline.stages import STAGES
 from sacd_jax.metrics import collapse, from_confusion, json_ready
 from sacd_jax.report import statistics, tables
 from sacd_jax.report.comparison import Results
@@ -34,11 +34,9 @@ def as_json(results: Results) -> dict[str, Any]:
                 "views": {
                     view: from_confusion(collapse(row.counts.sum(0), view)) for view in (4, 3, 2)
                 },
-                "by_ahi_group": {
-                    label: from_confusion(counts.sum(0))
-                    for label, counts in statistics.by_group(
-                        row.counts, results.ahi_group, AHI_GROUPS
-                    ).items()
+                "strata": {
+                    title: {label: asdict(found) for label, found in groups.items()}
+                    for title, groups in results.strata.get(row.name, {}).items()
                 },
             }
             for row in results.rows

@@ -104,9 +104,9 @@ def _parts(results: Results) -> Iterator[str]:
     agreement = html.table(comparison_tables.agreement_table(results))
     yield html.details("Agreement beyond chance", [agreement])
     yield html.details("Each subject", [html.table(comparison_tables.subject_table(results))])
-    if (results.ahi_group >= 0).any():
-        strata = html.table(comparison_tables.strata_table(results))
-        yield html.details("By severity of apnoea", [strata])
+    for grouping in results.groupings:
+        table = comparison_tables.strata_table(results, grouping)
+        yield html.details(table.title, [html.table(table)])
     if card := results.dataset_info.get("data_card"):
         yield html.details("Data card", list(_data_card(card)))
     yield html.details("Terms", [html.definitions(_TERMS)])

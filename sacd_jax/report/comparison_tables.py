@@ -2,14 +2,15 @@
 
 import math
 
-from input_pipeline.stages import AHI_GROUPS, STAGES, VIEWS
+from input_pipeline.stages import STAGES, VIEWS
 from sacd_jax.calibration import BINS
 from sacd_jax.metrics import collapse, from_confusion
-from sacd_jax.report import statistics, tables, wording
+from sacd_jax.report import tables, wording
 from sacd_jax.report.comparison import Results
 from sacd_jax.report.night_agreement import FIGURES as FIGURES_OF_NIGHTS
 from sacd_jax.report.night_agreement import NightAgreement
 from sacd_jax.report.reliability import FIGURES
+from sacd_jax.report.strata import FEWEST_SUBJECTS, Grouping
 from sacd_jax.report.tables import Cell, Table
 
 COLUMNS = tables.DEFAULT_COLUMNS
@@ -169,22 +170,28 @@ def subject_table(results: Results) -> Table:
     return Table("Each test subject", header, tuple(body))
 
 
-def strata_table(results: Results) -> Table:
-    """Accuracy of each row by the subjects' severity of apnoea."""
-    sizes = {
-        label: int((results.ahi_group == at).sum())
-        for at, label in enumerate(AHI_GROUPS)
-        if (results.ahi_group == at).any()
-    }
+def strata_table(results: Results, grouping: Grouping) -> Table:
+    """Accuracy and kappa of each row in each group of subjects, in all class views."""
     body = []
-    for row in results.rows:
-        parts = statistics.by_group(row.counts, results.ahi_group, AHI_GROUPS)
-        accuracies = (from_confusion(parts[label].sum(0))["accuracy"] for label in sizes)
-        body.append(
-            (Cell(row.name), *(Cell(tables.number("accuracy", value)) for value in accuracies))
-        )
-    header = (
-        "",
-        *(f"{label} ({wording.counted(size, 'subject')})" for label, size in sizes.items()),
-    )
-    return Table("Accuracy by severity of apnoea (AHI group)", header, tuple(body))
+    for label in grouping.labels:
+        for name, by_title in results.strata.items():
+            found = by_title[grouping.title].get(label)
+            if found is None:
+                continue
+            cells = [Cell(f"{label}: {name}"), Cell(str(found.subjects)), Cell(str(found.clips))]
+            for view in VIEWS:
+                for figure in ("accuracy", "kappa"):
+                    estimate = found.views.get(view, {}).get(figure)
+                    cells.append(tables.estimate_cell(figure, estimate) if estimate else Cell("–"))
+            body.append(tuple(cells))
+    header = ["", "subjects", "clips"]
+    for view in VIEWS:
+        header += [f"{view} classes", "κ"]
+    notes = [
+        "Under each value: its 95 % interval over the group's subjects. Groups of fewer than "
+        f"{FEWEST_SUBJECTS} subjects have no figures; intervals of small groups are too narrow, "
+        "and groups may differ in more than what divides them."
+    ]
+    if unknown := int((grouping.group < 0).sum()):
+        notes.append(f"Not known of {wording.counted(unknown, 'subject')}.")
+    return Table(f"By {grouping.title}", tuple(header), tuple(body), tuple(notes))

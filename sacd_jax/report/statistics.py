@@ -4,7 +4,7 @@ Clips of one sleeper are alike, so the unit that is resampled and tested is the 
 clip. Everything works on confusion counts per subject, `[subjects, classes, classes]`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,12 +181,3 @@ def signed_rank_p(differences: Float[np.ndarray, " subjects"]) -> float:
     from scipy import stats  # slow to import
 
     return float(stats.wilcoxon(moved).pvalue)
-
-
-def by_group(
-    counts: Int[np.ndarray, "subjects classes classes"],
-    group: Int[np.ndarray, " subjects"],
-    labels: Sequence[str],
-) -> Mapping[str, Int[np.ndarray, "_ classes classes"]]:
-    """The subjects' counts of each group that has subjects; groups below 0 are unknown."""
-    return {label: counts[group == at] for at, label in enumerate(labels) if (group == at).any()}

@@ -29,9 +29,11 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
 )
-_OF_THE_CLIP = ("night_id", "subject_id", "clip_index", "ahi")
+_OF_THE_CLIP = ("night_id", "subject_id", "clip_index", "ahi", "age", "sex")
+_UNKNOWN = {"age": np.float32("nan"), "sex": np.str_("")}  # where an earlier version wrote none
 _ORIGIN = ("data", "weights")
 _KINDS = {"logits": "f", "index": "iu", "stage": "iu", "clip_index": "iu", "ahi": "f"}
+_KINDS |= {"age": "f", "sex": "U"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Predictions:
     subject_id: Shaped[np.ndarray, " clips"]
     clip_index: Int[np.ndarray, " clips"]  # position in the night, in clips
     ahi: Float[np.ndarray, " clips"]  # nan where not known
+    age: Float[np.ndarray, " clips"]  # years, nan where not known
+    sex: Shaped[np.ndarray, " clips"]  # "M", "F" or ""
 
     @property
     def predicted(self) -> Int[np.ndarray, " clips"]:
@@ -102,10 +106,10 @@ def read(name: str, path: Path) -> Predictions:
     try:
         # Opened here: NumPy would leave the file open when the archive is broken.
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-            absent = [field for field in fields if field not in file.files]
+            absent = [field for field in fields if field not in {*file.files, *_UNKNOWN}]
             if absent:
                 raise UserError(f"{where} lacks {', '.join(absent)}")
-            values = {field: file[field] for field in fields}
+            values = {field: file[field] for field in fields if field in file.files}
     except _BROKEN as error:
         kind = type(error).__name__
         raise UserError(
@@ -113,6 +117,8 @@ def read(name: str, path: Path) -> Predictions:
         ) from error
     logits = values["logits"]
     clips = len(logits) if logits.ndim == 2 else -1
+    for field in _UNKNOWN.keys() - values.keys():
+        values[field] = np.full(max(clips, 0), _UNKNOWN[field])
     for field in fields[1:]:
         shape = values[field].shape
         if shape[:1] != (clips,) or len(shape) != (2 if field == "embedding" else 1):

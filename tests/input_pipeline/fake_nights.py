@@ -76,7 +76,8 @@ def fake_night(
     psg = folder / f"psg{number:02d}.edf"
     psg.write_bytes(b"x" * (number + 1))
     name = f"s{number if subject is None else subject:02d}"
-    return Night(f"n{number:02d}", name, psg, psg, ahi=AHIS[number % 4] if ahi is None else ahi)
+    about = {"ahi": AHIS[number % 4] if ahi is None else ahi, "age": 21.0 + number}
+    return Night(f"n{number:02d}", name, psg, psg, **about, sex="FM"[number % 2])
 
 
 def fake_manifest(folder: Path, nights: int) -> tuple[Path, Sequence[Night]]:

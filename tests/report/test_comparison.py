@@ -99,7 +99,13 @@ def test_json_is_plain_and_complete(results: comparison.Results):
     assert np.array(row["confusion_by_subject"]).sum(0).tolist() == row["confusion"]
     assert set(row["figures"]["recall/N1"]) == {"value", "low", "high"}
     assert row["views"]["2"]["accuracy"] >= row["figures"]["accuracy"]["value"]
-    assert set(row["by_ahi_group"]) == {"normal", "mild", "moderate", "severe"}
+    severity = row["strata"]["severity of apnoea (AHI)"]
+    assert {name: each["subjects"] for name, each in severity.items()} == {
+        "normal": 2,
+        "mild": 2,
+        "moderate": 2,
+        "severe": 2,
+    }
     (difference,) = value["differences"]
     assert difference["reference"] == "video baseline"
     assert isinstance(difference["figures"]["accuracy"]["within_noise"], bool)
@@ -239,7 +245,7 @@ def test_subjects_without_ahi_and_without_scored_clips(tmp_path: Path):
     }
     found = comparison.compare(runs, {"hidden": predict(night, 0.9, 9)}, {}, resamples=100)
     assert found.differences["two", "one"]["accuracy"].subjects == 6
-    assert (found.ahi_group == -1).all()
+    assert found.groupings == ()
     assert "severity of apnoea" not in comparison_page(found)
 
 

@@ -36,6 +36,8 @@ def predictions_of(nights: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]])
         subject_id=subject,
         clip_index=clip,
         ahi=np.full(len(rows), np.nan),
+        age=np.full(len(rows), np.nan),
+        sex=np.full(len(rows), ""),
     )
 
 

@@ -123,10 +123,3 @@ def test_noise_alone_is_seldom_called_a_difference():
         found = statistics.differences(one, other, STAGES, draws)["accuracy"]
         called += not found.within_noise
     assert called <= 6  # of 40; two are expected
-
-
-def test_groups_of_subjects():
-    counts = _counts(np.full(4, 0.5))
-    groups = statistics.by_group(counts, np.array([0, 2, 2, -1]), ("low", "middle", "high"))
-    assert list(groups) == ["low", "high"]
-    np.testing.assert_array_equal(groups["high"], counts[1:3])

@@ -83,16 +83,21 @@ def test_description_counts_what_the_tables_hold(small_dataset):
         assert list(count["stages"].values()) == [stages[stage] for stage in range(5)]
         for night, ahi in zip(source.table.night_id, source.table.ahi, strict=True):
             assert ahi == AHIS[int(night[1:]) % 4]
+        assert set(source.table.sex.tolist()) <= {"M", "F"} and (source.table.age > 20).all()
     assert not source.info.simulated and source.info.split_mode == "subject"
     assert source.info.frame_rate == 0.4 and source[0]["video"].shape == (12, 4, 6, 1)
     assert (source.info.eeg_rate, source.info.samples) == (125, 3750)
 
 
+@pytest.mark.parametrize("people", [{}, {"age": [float("nan"), 61.5], "sex": ["F", ""]}])
 @pytest.mark.parametrize("frames", [None, [60, 7]])
-def test_a_table_survives_its_file(tmp_path, frames):
+def test_a_table_survives_its_file(tmp_path, frames, people):
     columns = (["a", "b"], ["s", 't,"u"'], [3, 4], [-1, 2], [float("nan"), 12.5], frames)
-    table = ClipTable.of_columns(*columns)
+    table = ClipTable.of_columns(*columns, **people)
     table.write(tmp_path / "table.csv")
+    # Of nobody anything is known: the file of earlier versions.
+    header = (tmp_path / "table.csv").read_text().splitlines()[0].split(",")
+    assert ("age" in header, "sex" in header) == (bool(people), bool(people))
     again = ClipTable.read(tmp_path / "table.csv")
     assert (again.frames is None) == (frames is None)
     for name, column in vars(table).items():
