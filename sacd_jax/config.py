@@ -214,6 +214,8 @@ class RunConfig(Settings):
         select: which network is kept: that of the `best` validation accuracy, or the `last`.
         evaluate_every_passes: how often the validation split is predicted.
         checkpoint_every_passes: how often the state is saved.
+        measure_terms: at each evaluation, log what the losses are on validation clips, and whether
+            they know a clip's own partner there (`sacd_jax.training.held_out`).
         log_every_steps: over how many steps a line of the training log is averaged.
         eval_batch_size: clips predicted at a time.
         precision: what networks compute in; `auto` is bfloat16 on TPU and GPU, float32 on a CPU.
@@ -250,6 +252,7 @@ class RunConfig(Settings):
     select: Literal["best", "last"] = "best"
     evaluate_every_passes: Positive = 1.0
     checkpoint_every_passes: Positive = 1.0
+    measure_terms: bool = False
     log_every_steps: Count = 10
     eval_batch_size: Count = 64
     precision: Literal["float32", "bfloat16", "auto"] = "auto"
@@ -277,7 +280,7 @@ class RunConfig(Settings):
             raise UserError(f"teacher_trainable is set, but task {self.task!r} has no teacher")
         if self.teacher_cache and self.teacher_trainable:
             raise UserError("teacher_cache is set, but the teacher trains: expected it False")
-        for name in ("teacher_folds", "teacher_control"):
+        for name in ("teacher_folds", "teacher_control", "measure_terms"):
             if getattr(self, name) not in (0, "none") and not self.teacher_cache:
                 raise UserError(f"{name} is set, expected teacher_cache True with it")
         if self.without_fold and self.task != "classify":

@@ -36,6 +36,8 @@ class Dist(Objective):
     weights: Mapping[str, float] = default_weights(inter=2.0, intra=2.0)
     temperature: float = 1.0
 
+    measurable = True
+
     def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
         """Losses `inter`, among the classes of a clip, and `intra`, among the clips of a class."""
         student, teacher = (

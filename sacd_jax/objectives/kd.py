@@ -38,6 +38,8 @@ class Kd(Objective):
     temperature: float = 2.0
     standardise: bool = False
 
+    measurable = True
+
     def terms(self, params: Params, buffers: Buffers, seen: Seen) -> tuple[Terms, Buffers]:
         """Loss `kd`."""
         student, teacher = seen.student.logits, seen.teacher.logits

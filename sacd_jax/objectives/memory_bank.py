@@ -74,6 +74,39 @@ def push(
     )
 
 
+def negatives(
+    bank: MemoryBank,
+    anchors: Float[Array, "batch dim"],
+    anchor_labels: Int[Array, " batch"],
+    extra: tuple[Float[Array, "batch extra"], Int[Array, " extra"]] | None = None,
+) -> tuple[Float[Array, "batch rows"], Bool[Array, "batch rows"], Int[Array, " rows"]]:
+    """Cosines of anchors with all candidates, which of these are of another class, their classes.
+
+    Args:
+        bank: candidates, without gradient.
+        anchors: vectors to find negatives for.
+        anchor_labels: their classes; an anchor with a label below 0 has no negatives.
+        extra: more candidates with gradient, such as the batch: their cosines with each anchor,
+            and their labels (below 0: not a candidate).
+    """
+    candidates = l2_normalise(jax.lax.stop_gradient(bank.features))
+    cosine, labels = l2_normalise(anchors) @ candidates.T, bank.labels
+    if extra is not None:
+        cosine = jnp.concatenate([cosine, extra[0]], axis=1)
+        labels = jnp.concatenate([labels, extra[1].astype(jnp.int32)])
+    negative = (labels >= 0) & (labels != anchor_labels[:, None]) & (anchor_labels[:, None] >= 0)
+    return cosine, negative, labels
+
+
+def by_class(
+    negative: Bool[Array, "batch rows"], labels: Int[Array, " rows"], num_classes: int | None
+) -> list[Bool[Array, "batch rows"]]:
+    """The lists that negatives are chosen from: one for each class, or one (None)."""
+    if num_classes is None:
+        return [negative]
+    return [negative & (labels == label) for label in range(num_classes)]
+
+
 def hardest(
     bank: MemoryBank,
     anchors: Float[Array, "batch dim"],
@@ -85,32 +118,60 @@ def hardest(
     """The k rows of other classes that are most similar (cosine) to each anchor.
 
     Args:
-        bank: candidates, without gradient.
-        anchors: vectors to find negatives for.
-        anchor_labels: their classes; an anchor with a label below 0 has no negatives.
+        bank, anchors, anchor_labels, extra: see `negatives`.
         k: number of negatives; with fewer candidates, fewer columns are returned.
-        extra: more candidates with gradient, such as the batch: their cosines with each anchor,
-            and their labels (below 0: not a candidate).
         num_classes: choose k rows of each class from 0 to this; None chooses k of all together.
 
     Returns:
         Cosines, hardest first (class after class, where they are chosen so), and which of them are
         true negatives.
     """
-    candidates = l2_normalise(jax.lax.stop_gradient(bank.features))
-    cosine, labels = l2_normalise(anchors) @ candidates.T, bank.labels
-    if extra is not None:
-        cosine = jnp.concatenate([cosine, extra[0]], axis=1)
-        labels = jnp.concatenate([labels, extra[1].astype(jnp.int32)])
-    negative = (labels >= 0) & (labels != anchor_labels[:, None]) & (anchor_labels[:, None] >= 0)
-    lists = [negative]
-    if num_classes is not None:
-        lists = [negative & (labels == label) for label in range(num_classes)]
+    cosine, negative, labels = negatives(bank, anchors, anchor_labels, extra)
     cosines, valid = [], []
-    for eligible in lists:
+    for eligible in by_class(negative, labels, num_classes):
         # Ranked without gradient, then taken from the matrix that has one.
         ranked = jax.lax.stop_gradient(jnp.where(eligible, cosine, -jnp.inf))
         _, chosen = jax.lax.top_k(ranked, min(k, labels.shape[0]))
         cosines.append(jnp.take_along_axis(cosine, chosen, axis=1))
         valid.append(jnp.take_along_axis(eligible, chosen, axis=1))
     return jnp.concatenate(cosines, axis=1), jnp.concatenate(valid, axis=1)
+
+
+def hardest_part(
+    bank: MemoryBank,
+    anchors: Float[Array, "batch dim"],
+    anchor_labels: Int[Array, " batch"],
+    most: int | float,
+    extra: tuple[Float[Array, "batch extra"], Int[Array, " extra"]] | None = None,
+    num_classes: int | None = None,
+    *,
+    all_the_more: Float[Array, ""] | float = 0.0,
+    within: tuple[Float[Array, " batch"], Float[Array, " batch"]] | None = None,
+) -> tuple[Float[Array, "batch rows"], Bool[Array, "batch rows"]]:
+    """The hardest part of each anchor's negatives, which may be of another size for each.
+
+    Args:
+        bank, anchors, anchor_labels, extra, num_classes: see `hardest`.
+        most: how many are taken; a float is a share of those that there are, rounded up.
+        all_the_more: 1 takes all instead, 0 no more than `most`, 0.5 half of what is between.
+        within: cosines, above the first and below the second, outside of which nothing counts.
+
+    Returns:
+        Cosines with every candidate and which of them are chosen; once for each class.
+    """
+    cosine, negative, labels = negatives(bank, anchors, anchor_labels, extra)
+    if within is not None:
+        low, high = (jax.lax.stop_gradient(bound)[:, None] for bound in within)
+        negative &= (cosine > low) & (cosine < high)
+    cosines, chosen = [], []
+    for eligible in by_class(negative, labels, num_classes):
+        ranked = jax.lax.stop_gradient(jnp.where(eligible, cosine, -jnp.inf))
+        rank = jnp.argsort(jnp.argsort(-ranked, axis=1), axis=1)
+        count = eligible.sum(axis=1, keepdims=True).astype(jnp.float32)
+        # A share of 0.1 of 10 is 1, not 2, though 0.1 is more than a tenth in binary.
+        wanted = jnp.ceil(most * count - 1e-4) if isinstance(most, float) else float(most)
+        wanted = jnp.minimum(wanted, count)
+        wanted = jnp.ceil(wanted + all_the_more * (count - wanted) - 1e-4)
+        cosines.append(cosine)
+        chosen.append(eligible & (rank < wanted))
+    return jnp.concatenate(cosines, axis=1), jnp.concatenate(chosen, axis=1)

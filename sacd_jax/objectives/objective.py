@@ -103,6 +103,8 @@ class Objective(ABC):
             computed nor logged.
         needs_keys: whether `terms` reads the momentum encoders' outputs.
         clips_together: a device's share of the batch must be a multiple of this many clips.
+        measurable: whether `terms` reads nothing of a clip but embedding, logits and class, so that
+            its losses have values on clips that are not trained on.
         row_sharded: names of the buffers whose rows may be spread over the mesh; the others are
             replicated.
     """
@@ -110,6 +112,7 @@ class Objective(ABC):
     weights: Mapping[str, float]
     needs_keys: bool = False
     clips_together: int = 1
+    measurable: bool = False
     row_sharded: tuple[str, ...] = ()
 
     def init(
@@ -136,6 +139,14 @@ class Objective(ABC):
         Clips outside `seen.mask` add nothing. Nothing here stops the gradient of the teacher's
         output: in some experiments the teacher trains.
         """
+
+    def ranks(self, params: Params, buffers: Buffers, seen: Seen) -> dict[str, Float[Array, ""]]:
+        """What its terms know of clips that are not trained on (`knowledge`), for the log.
+
+        A method that says nothing need not define it.
+        """
+        del params, buffers, seen
+        return {}
 
     def optimizer(self, base: optax.GradientTransformation) -> optax.GradientTransformation:
         """The optimizer of the heads; `base` is the student's."""

@@ -6,7 +6,7 @@ teacher's graph of a group of clips together and pushes those of different group
 the class distributions together.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -20,12 +20,12 @@ from input_pipeline.errors import UserError
 from sacd_jax.models.encoder import EncoderSpec
 from sacd_jax.models.structure_graph import StructureGraph
 from sacd_jax.objectives import memory_bank
+from sacd_jax.objectives.graph_pairs import Norm, graph_distances, pair_loss
+from sacd_jax.objectives.knowledge import mutual_wins, wins
 from sacd_jax.objectives.losses import (
     JsdVariant,
     jsd,
     l2_normalise,
-    masked_mean,
-    squared_distances,
 )
 from sacd_jax.objectives.memory_bank import MemoryBank
 from sacd_jax.objectives.objective import (
@@ -36,20 +36,27 @@ from sacd_jax.objectives.objective import (
     Seen,
     Terms,
     default_weights,
+    linear,
+    linear_init,
     project_teacher,
     projection_init,
 )
-from sacd_jax.objectives.rows import ALL_HERE, Rows, by_rows
+from sacd_jax.objectives.rows import Rows, by_rows
+from sacd_jax.objectives.sample_contrast import (
+    Candidates,
+    Directions,
+    Reduction,
+    sample_contrast,
+)
 from sacd_jax.registry import Count
 
 Negatives = Literal["groups_and_previous", "groups", "previous", "none"]
-Norm = Literal["l2", "none"]
 HardestPer = Literal["all", "class"]
-Candidates = Literal["bank_and_batch", "bank"]
-Reduction = Literal["mean", "sum"]
-Directions = Literal["both", "student"]
+Chosen = Literal["semi_hard"]
 KeyEncoder = Literal["ema", "student"]
 Scalars = dict[str, Float[Array, ""]]
+
+SIDES = ("student", "teacher")
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,15 @@ class Sacd(Objective):
         hardest_per: `all` takes K negatives over all other classes together, `class` K of each
             other class. The paper's "first K hardest negative pairs for each class" is nearer to
             `class`; `all` is the default because all our published results were made with it.
+        hardest_share: takes this share of an anchor's negatives (of each class with `hardest_per`)
+            in place of K of them; 1.0 takes all.
+        hardest_warmup: steps over which the number of negatives falls from all to what is asked for
+            above; None begins with that.
+        negatives: `semi_hard` chooses among negatives that lie behind the own pair, by less than
+            the margin, as the authors' code does; None among all.
+        temperature: L_C is InfoNCE on the chosen negatives at this temperature; None: the hinge.
+        contrast_dim: width to which trained linear layers take both sides for L_C alone; None
+            compares the vectors as they are.
         bank_size: rows of each memory bank.
         candidates: negatives come from the bank and the batch, or from the bank alone.
         lc_reduction: `mean` over negatives and anchors, or the printed `sum` (some 400 times as
@@ -97,6 +113,11 @@ class Sacd(Objective):
     margin: float = 0.2
     hardest: Count = 64
     hardest_per: HardestPer = "all"
+    hardest_share: float | None = None
+    hardest_warmup: Count | None = None
+    negatives: Chosen | None = None
+    temperature: float | None = None
+    contrast_dim: Count | None = None
     bank_size: Count = 256
     candidates: Candidates = "bank_and_batch"
     lc_reduction: Reduction = "mean"
@@ -105,11 +126,20 @@ class Sacd(Objective):
     key_encoder: KeyEncoder = "ema"
     projection_decay: float = 0.999
 
+    measurable = True
+
     def __post_init__(self) -> None:
         try:
             self._network()
         except TypeError as error:
             raise UserError(f"objective option graph does not fit: {error}") from None
+        share = self.hardest_share
+        if isinstance(share, float) and not 0 < share <= 1:
+            raise UserError(f"objective option hardest_share is {share}, expected more than 0 to 1")
+        if isinstance(self.temperature, float) and self.temperature <= 0:
+            raise UserError(
+                f"objective option temperature is {self.temperature}, expected more than 0"
+            )
 
     def _network(self) -> StructureGraph:
         return StructureGraph(**self.graph)
@@ -157,9 +187,15 @@ class Sacd(Objective):
             buffers["previous_mask"] = jnp.zeros((self.clips_per_graph,), bool)
         if self.weights["contrast"] != 0:
             buffers["student_bank"] = memory_bank.empty(self.bank_size, dim)
-            buffers["teacher_bank"] = memory_bank.empty(self.bank_size, dim)
-            if "projection" in params:
+            teacher_dim = dim
+            if self.contrast_dim is not None:
+                teacher_dim = teacher_spec.embedding_dim
+                rngs = jax.random.split(jax.random.fold_in(rng, 1))
+                for side, rng_side, width in zip(SIDES, rngs, (dim, teacher_dim), strict=True):
+                    params[f"{side}_contrast"] = linear_init(rng_side, width, self.contrast_dim)
+            elif "projection" in params:
                 buffers["projection"] = jax.tree.map(jnp.copy, params["projection"])
+            buffers["teacher_bank"] = memory_bank.empty(self.bank_size, teacher_dim)
         return params, buffers
 
     def optimizer(self, base: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -182,7 +218,8 @@ class Sacd(Objective):
         rows = {"stage": seen.batch["stage"], "mask": seen.mask, **embeddings}
         num_classes = seen.student.logits.shape[-1] if self.hardest_per == "class" else None
         terms = partial(self._terms, num_classes=num_classes)
-        losses, logged, changed = by_rows(terms, (params, buffers), rows, self.clips_per_graph)
+        whole = (params, buffers, seen.step)
+        losses, logged, changed = by_rows(terms, whole, rows, self.clips_per_graph)
         if self.weights["jsd"] != 0:
             logits = (seen.student.logits, seen.teacher.logits)
             losses["jsd"] = jsd(*logits, seen.mask, self.jsd_variant)
@@ -191,12 +228,12 @@ class Sacd(Objective):
     def _terms(
         self,
         rows: Rows,
-        whole: tuple[Params, Buffers],
+        whole: tuple[Params, Buffers, Int[Array, ""]],
         batch: Mapping[str, Array],
         num_classes: int | None,
     ) -> tuple[Scalars, Scalars, dict[str, Any]]:
         """L_D and L_C, what is logged, and the buffers that change."""
-        params, buffers = whole
+        params, buffers, step = whole
         own_params, mask = rows.own(params), batch["mask"]
         labels = jnp.where(mask, batch["stage"], memory_bank.EMPTY)
         student = batch["student"].astype(jnp.float32)
@@ -209,35 +246,107 @@ class Sacd(Objective):
                 (_constant(batch["teacher"][first]), mask[first])
             )
         if self.weights["contrast"] != 0:
-            student_bank, teacher_bank = buffers["student_bank"], buffers["teacher_bank"]
-            losses["contrast"] = hinge(
-                student,
-                teacher,
+            losses["contrast"] = sample_contrast(
+                *self.contrasted(own_params, batch["student"], batch["teacher"]),
                 labels,
-                student_bank,
-                teacher_bank,
+                *self._banks(own_params, buffers),
                 margin=self.margin,
                 k=self.hardest,
+                share=self.hardest_share,
+                all_the_more=self._all_the_more(step),
+                semi_hard=self.negatives == "semi_hard",
                 num_classes=num_classes,
                 candidates=self.candidates,
+                temperature=self.temperature,
                 reduction=self.lc_reduction,
                 directions=self.lc_directions,
                 rows=rows,
             )
-            if self.lc_directions == "both":
-                key = l2_normalise(batch.get("student_key", student))
-                changed["student_bank"] = memory_bank.push(student_bank, key, labels, rows)
-            if "projection" in buffers:
-                changed["projection"] = optax.incremental_update(
-                    _constant(params["projection"]),
-                    buffers["projection"],
-                    1.0 - self.projection_decay,
-                )
-            key = project_teacher(changed, batch.get("teacher_key", batch["teacher"]))
-            changed["teacher_bank"] = memory_bank.push(
-                teacher_bank, l2_normalise(key), labels, rows
-            )
+            changed |= self._pushed(rows, params, buffers, batch, labels)
         return losses, logged, changed
+
+    def _all_the_more(self, step: Int[Array, ""]) -> Float[Array, ""] | None:
+        """Share of the easier negatives that is still taken; None without a warm-up."""
+        if self.hardest_warmup is None:
+            return None
+        return jnp.maximum(0.0, 1.0 - step / self.hardest_warmup)
+
+    def _banks(self, params: Params, buffers: Buffers) -> list[MemoryBank]:
+        """Both banks at the width at which L_C compares."""
+        banks = [buffers[f"{side}_bank"] for side in SIDES]
+        if self.contrast_dim is None:
+            return banks
+        return [
+            bank.replace(features=_projected(params, side, bank.features))
+            for side, bank in zip(SIDES, banks, strict=True)
+        ]
+
+    def contrasted(
+        self,
+        params: Params,
+        student: Float[Array, "batch student_dim"],
+        teacher: Float[Array, "batch teacher_dim"],
+    ) -> tuple[Float[Array, "batch dim"], Float[Array, "batch dim"]]:
+        """The vectors that L_C compares, of embeddings of both sides."""
+        if self.contrast_dim is None:
+            return student.astype(jnp.float32), project_teacher(params, teacher)
+        sides = zip(SIDES, (student, teacher), strict=True)
+        first, second = (_projected(params, side, l2_normalise(of)) for side, of in sides)
+        return first, second
+
+    def _pushed(
+        self,
+        rows: Rows,
+        params: Params,
+        buffers: Buffers,
+        batch: Mapping[str, Array],
+        labels: Int[Array, " batch"],
+    ) -> dict[str, Any]:
+        """The banks with the batch's keys, and the averaged projection.
+
+        With `contrast_dim` keys are stored as they are, and projected when they are compared.
+        """
+        changed: dict[str, Any] = {}
+        if self.lc_directions == "both":
+            key = l2_normalise(batch.get("student_key", batch["student"]))
+            changed["student_bank"] = memory_bank.push(buffers["student_bank"], key, labels, rows)
+        if "projection" in buffers:
+            changed["projection"] = optax.incremental_update(
+                _constant(params["projection"]),
+                buffers["projection"],
+                1.0 - self.projection_decay,
+            )
+        key = batch.get("teacher_key", batch["teacher"])
+        if self.contrast_dim is None:
+            key = project_teacher(changed, key)
+        changed["teacher_bank"] = memory_bank.push(
+            buffers["teacher_bank"], l2_normalise(key), labels, rows
+        )
+        return changed
+
+    def ranks(self, params: Params, buffers: Buffers, seen: Seen) -> dict[str, Float[Array, ""]]:
+        """How far a clip's own vector, or a group's own graph, lies in front of the others'."""
+        found, stage = {}, seen.batch["stage"]
+        student = seen.student.embedding.astype(jnp.float32)
+        if self.weights["contrast"] != 0:
+            vectors = self.contrasted(params, seen.student.embedding, seen.teacher.embedding)
+            first, second = map(l2_normalise, vectors)
+            distance = -first @ second.T
+            found["contrast_wins"] = mutual_wins(distance)
+            found["contrast_wins_other_stages"] = mutual_wins(distance, stage[:, None] != stage)
+            cosine, other, _ = memory_bank.negatives(self._banks(params, buffers)[1], first, stage)
+            found["contrast_wins_bank"] = wins(jnp.diagonal(distance), -cosine, other)
+        if self.weights["graph"] != 0:
+            vectors = student, project_teacher(params, seen.teacher.embedding)
+            graphs = [
+                self._network().apply(
+                    {"params": params[f"{side}_graph"]},
+                    rows.reshape(-1, self.clips_per_graph, rows.shape[-1]),
+                )
+                for side, rows in zip(SIDES, vectors, strict=True)
+            ]
+            found["graph_wins"] = mutual_wins(graph_distances(*graphs, self.ld_norm))
+        return found
 
     def _graph(
         self,
@@ -286,96 +395,10 @@ class Sacd(Objective):
         }
 
 
-def graph_distances(
-    student_graphs: Float[Array, "groups dim"],
-    teacher_graphs: Float[Array, "others dim"],
-    norm: Norm = "l2",
-) -> Float[Array, "groups others"]:
-    """Squared Euclidean distance of every pair of graph vectors; `l2` scales them to length 1."""
-    if norm == "l2":
-        student_graphs, teacher_graphs = l2_normalise(student_graphs), l2_normalise(teacher_graphs)
-    return squared_distances(student_graphs, teacher_graphs)
-
-
-def pair_loss(
-    distance: Float[Array, "groups others"],
-    positive: Bool[Array, "groups others"],
-    negative: Bool[Array, "groups others"],
-    margin: float = 1.0,
-    balanced: bool = True,
-    mean: Callable[[Array, Array], Array] = masked_mean,
-) -> Float[Array, ""]:
-    """L_D: Eq. 11 read as Graph Matching Networks' pair loss.
-
-    Formula of Lin-Yijie/Graph-Matching-Networks, GMN/loss.py:
-    max(0, margin - t (1 - d)), t = 1 for positive pairs and -1 for negative ones.
-
-    Args:
-        distance: squared distances d.
-        positive: pairs to pull together.
-        negative: pairs to push apart.
-        margin: gamma.
-        balanced: half the mean over positives plus half the mean over negatives (0 if there are
-            none); else the mean over positives alone.
-        mean: (values, mask) -> their mean, over several devices where pairs are on several.
-    """
-    pull = mean(jax.nn.relu(margin - 1.0 + distance), positive)
-    if not balanced:
-        return pull
-    push = mean(jax.nn.relu(margin + 1.0 - distance), negative)
-    return 0.5 * pull + 0.5 * push
-
-
-def hinge(
-    student: Float[Array, "batch dim"],
-    teacher: Float[Array, "batch dim"],
-    labels: Int[Array, " batch"],
-    student_bank: MemoryBank,
-    teacher_bank: MemoryBank,
-    *,
-    margin: float = 0.2,
-    k: int = 64,
-    num_classes: int | None = None,
-    candidates: Candidates = "bank_and_batch",
-    reduction: Reduction = "mean",
-    directions: Directions = "both",
-    rows: Rows = ALL_HERE,
-) -> Float[Array, ""]:
-    """L_C (Eqs. 12, 13): two-way hinge on cosines with hard negatives (fartashf/vsepp: model.py).
-
-    A student's anchor has negatives of the teacher, and the other way round. An anchor without a
-    negative of another stage adds 0.
-
-    Args:
-        student: the student's vectors.
-        teacher: the teacher's vectors of the same clips, at the same width.
-        labels: stages; rows with a label below 0 do not count.
-        student_bank: more negatives for the teacher's anchors.
-        teacher_bank: more negatives for the student's anchors.
-        margin: alpha.
-        k: hard negatives per anchor.
-        num_classes: take k of each of these classes; None takes k of all together.
-        candidates, reduction, directions: see `Sacd`.
-        rows: where the batch's other rows are.
-    """
-    students, teachers = l2_normalise(student), l2_normalise(teacher)
-    own = jnp.sum(students * teachers, axis=-1, keepdims=True)
-    there, back = None, None
-    if candidates == "bank_and_batch":
-        all_labels = rows.gather(labels)
-        there, back = ((cosine, all_labels) for cosine in rows.products(students, teachers))
-    pairs = [(student, teacher_bank, there)]
-    if directions == "both":
-        pairs.append((teacher, student_bank, back))
-    total = jnp.zeros(())
-    for anchors, bank, extra in pairs:
-        cosine, valid = memory_bank.hardest(bank, anchors, labels, k, extra, num_classes)
-        violation = jax.nn.relu(margin - own + cosine)
-        if reduction == "sum":
-            total += rows.sum(jnp.sum(jnp.where(valid, violation, 0.0)))
-        else:
-            total += rows.masked_mean(masked_mean(violation, valid, axis=1), labels >= 0)
-    return total
+def _projected(
+    params: Params, side: str, embedding: Float[Array, "rows width"]
+) -> Float[Array, "rows dim"]:
+    return linear(params[f"{side}_contrast"], embedding)
 
 
 def _constant[Tree](tree: Tree) -> Tree:

@@ -21,8 +21,9 @@ from input_pipeline.groups import labelled_clips, neighbours
 from input_pipeline.source import open_split
 from sacd_jax import models, objectives, parallel
 from sacd_jax.models.structure_graph import StructureGraph
+from sacd_jax.objectives.graph_pairs import graph_distances
 from sacd_jax.objectives.objective import Params, project_teacher
-from sacd_jax.objectives.sacd import Sacd, graph_distances
+from sacd_jax.objectives.sacd import Sacd
 from sacd_jax.runs import run_folder
 from sacd_jax.runs.lending import lent_teacher
 from sacd_jax.runs.run_folder import RunFolder

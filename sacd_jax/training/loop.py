@@ -22,6 +22,7 @@ from sacd_jax.runs.goodput import TimeSheet
 from sacd_jax.runs.lending import lender
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks import TASKS
+from sacd_jax.tasks.distill import Distill
 from sacd_jax.tasks.train_state import TrainState
 from sacd_jax.training import compiles, device_figures, teacher_folds, teacher_outputs
 from sacd_jax.training.checkpoints import Checkpoints, newest_step
@@ -32,6 +33,7 @@ from sacd_jax.training.evaluator import (
     store_predictions,
     store_rival,
 )
+from sacd_jax.training.held_out import HeldOut
 from sacd_jax.training.meters import Stopwatch, Window
 from sacd_jax.training.profile import Profile, Steps
 from sacd_jax.training.stopping import stop_request
@@ -133,6 +135,11 @@ def _train(
     task = TASKS[run.task].make(run, source, mesh, total_steps, siblings, stored)
     clips = task.clip_network
     evaluate = Evaluator(task.student, run, mesh, clip_network=clips)
+    held_out = None
+    if run.measure_terms:
+        assert isinstance(task, Distill)  # RunConfig has seen to it
+        known = teacher_outputs.outputs(run, validation, mesh, siblings)
+        held_out = HeldOut(task.objective, validation, known or {}, run.batch_size)
     state = task.init(run.seed)
     train_step = parallel.jit_step(task.train_step, mesh, state)
     facts = {"data": source.fingerprint}
@@ -224,6 +231,8 @@ def _train(
                     outputs = evaluate(state.student(), validation, run.sampling.validation_windows)
                     measured = figures(outputs)
                     log.write_figures("validation", step, measured, source.info.classes)
+                    if held_out is not None:
+                        log.write("held_out", step, held_out(state, outputs))
                     if measured["accuracy"] > best or run.select == "last":
                         best = measured["accuracy"]
                         if jax.process_index() == 0:

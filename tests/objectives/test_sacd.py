@@ -12,8 +12,9 @@ from input_pipeline.errors import UserError
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec, memory_bank
+from sacd_jax.objectives.graph_pairs import graph_distances, pair_loss
 from sacd_jax.objectives.objective import Keys, Seen, participating
-from sacd_jax.objectives.sacd import graph_distances, hinge, pair_loss
+from sacd_jax.objectives.sample_contrast import sample_contrast
 from tests.golden.fill import fill
 from tests.objectives.vectors import LABELS, STUDENT, TEACHER, matrix
 
@@ -65,7 +66,8 @@ def golden_banks():
 
 def banked(student=STUDENT, teacher=TEACHER, labels=LABELS, **options):
     banks = options.pop("banks", None) or golden_banks()
-    return hinge(student, teacher, labels, *banks, **({"k": 3, "candidates": "bank"} | options))
+    given = {"k": 3, "candidates": "bank"} | options
+    return sample_contrast(student, teacher, labels, *banks, **given)
 
 
 def test_hinge_golden():
