@@ -1,5 +1,6 @@
 """The clock of the PSG that a hypnogram belongs to, and clock times placed on it."""
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +9,12 @@ from datetime import datetime, timedelta
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.edf import recorded_time
+from input_pipeline.readers.hypnogram.grid import Span
 
 _DAY_S = 86400.0
+_HOUR_S = 3600.0
+_SUMMER_TIME_HOUR = 5
+"""Clocks are set before."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +123,32 @@ def clock_onsets(
         )
     earliest = psg.seconds / 2 - _DAY_S / 2
     return [(seconds - begin - earliest) % _DAY_S + earliest for _, seconds in clocks]
+
+
+def check_clock_was_not_set(spans: Sequence[Span], psg: PsgTime, night: Night) -> None:
+    """Refuses times of day that jump by an hour, as clocks do where summer time ends or begins: all
+    that follows would lie an hour beside its truth.
+
+    Args:
+        spans: stages in the order of the file.
+
+    Raises:
+        UserError: after midnight a stage begins an hour before the one before it ends; or an hour
+            after, and the scoring lasts longer than the PSG.
+    """
+    timed = [(onset, onset + duration) for onset, duration, _ in spans if duration > 0]
+    if not timed:
+        return
+    first, last = min(onset for onset, _ in timed), max(end for _, end in timed)
+    for number, ((_, end), (onset, _)) in enumerate(itertools.pairwise(timed), 2):
+        if (psg.start + timedelta(seconds=onset)).hour >= _SUMMER_TIME_HOUR:
+            continue
+        # A second scoring of the same hour begins where the first one did.
+        back = abs(onset - end + _HOUR_S) <= 1 and onset > first + 60
+        forward = abs(onset - end - _HOUR_S) <= 1 and last > psg.seconds + 60
+        if back or forward:
+            raise UserError(
+                f"night {night.night_id}: before stage {number} of {len(timed)} the hypnogram's "
+                f"clock goes {'back' if back else 'forward'} by an hour, as where summer time "
+                f"{'ends' if back else 'begins'}; expected seconds in a column onset"
+            )

@@ -25,7 +25,11 @@ from dataclasses import dataclass, field
 from input_pipeline.errors import UserError
 from input_pipeline.readers.hypnogram.events import Event, stage_spans
 from input_pipeline.readers.hypnogram.grid import Span
-from input_pipeline.readers.hypnogram.psg import clock_onsets, parse_clock
+from input_pipeline.readers.hypnogram.psg import (
+    check_clock_was_not_set,
+    clock_onsets,
+    parse_clock,
+)
 from input_pipeline.readers.hypnogram.scored import Scored, Source
 from input_pipeline.readers.hypnogram.vocabulary import find_word, fold
 from input_pipeline.stages import CLIP_SECONDS, UNKNOWN
@@ -186,6 +190,9 @@ def read_table(table: Table, lines: list[str], source: Source) -> Scored:
         for column, position in columns.items():
             name = " ".join(part for part in (scorer, column) if part)
             scored.scorings[name] = _spans(table, members, position, onsets, durations, source)
+    if any(_seconds(table.cell(row, "onset")) is None for _, row in table.rows):  # times of day
+        for spans in scored.scorings.values():
+            check_clock_was_not_set(spans, source.clock(), source.night)
     return scored
 
 

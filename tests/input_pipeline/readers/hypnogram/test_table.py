@@ -57,6 +57,26 @@ def test_what_is_wrong_with_a_table(read, text, message):
     assert "Erika" not in str(raised.value)
 
 
+def set_clock(hours: int, unscored: int = 0, form: str = "%H:%M:%S") -> str:
+    """A night of 4 min from 23:50:03 on and of 4 min from 01:56 on, when the clock is set."""
+    asleep = 7200 - 243  # 01:52:00
+    moments = [30.0 * k for k in range(8)] + [asleep + 30.0 * k for k in range(8)]
+    moments += [asleep + 240 + 3600.0 * hours + 30 * (k + unscored) for k in range(4)]
+    rows = [f"{clock(moment, form)};30;N{1 + k % 3}\n" for k, moment in enumerate(moments)]
+    return "Time;Duration;Stage\n" + "".join(rows)
+
+
+@pytest.mark.parametrize("form", ["%H:%M:%S", "%Y-%m-%dT%H:%M:%S"])
+def test_a_clock_that_is_set_in_the_night_moves_no_stage(read, form):
+    for hours, words in ((-1, "back by an hour, .* ends"), (1, "forward by an hour, .* begins")):
+        with pytest.raises(UserError, match=f"before stage 17 of 20 .* goes {words}"):
+            read(set_clock(hours, form=form))
+    whole = read(set_clock(0, form=form))
+    assert whole.onset_s[-1] == 7200 - 243 + 11 * 30 and whole.stage[-1] == 2
+    pause = read(set_clock(1, unscored=3, form=form))  # nobody scored for an hour and more
+    assert pause.onset_s[-1] == 7200 - 243 + 3600 + 14 * 30
+
+
 def test_rows_of_events_without_a_time(read):
     head = "onset\tduration\ttrial_type\n"
     assert read(head + "n/a\tn/a\tremark\n0\t60\tN2\n").stage.tolist() == [2, 2]
