@@ -10,6 +10,25 @@ from tests.objectives.vectors import EVERY, STUDENT, STUDENT_LOGITS, TEACHER_LOG
 ABS = {"rtol": 0, "atol": 1e-5}
 
 
+@pytest.mark.parametrize(
+    ("mask", "rows"),
+    [
+        (None, [2, 6]),
+        ([[1, 1, 1], [1, 1, 1]], [2, 6]),
+        ([[1, 0, 1], [0, 1, 0]], [2.5, 9]),
+        ([[0, 0, 0], [0, 1, 1]], [0, 6]),
+    ],
+)
+def test_masked_mean(mask, rows):
+    """The mean over a row that has one value is that value; over one that has none, 0."""
+    values = jnp.array([[1.0, 1.0, 4.0], [6.0, 9.0, 3.0]])
+    mask = None if mask is None else jnp.array(mask, bool)
+    np.testing.assert_allclose(losses.masked_mean(values, mask, axis=1), rows)
+    count = 6 if mask is None else int(mask.sum())
+    total = values.sum() if mask is None else values[mask].sum()
+    np.testing.assert_allclose(losses.masked_mean(values, mask), total / count)
+
+
 def test_cross_entropy_golden():
     loss = losses.cross_entropy(STUDENT_LOGITS, jnp.array([0, 1, 2, 3, 4, 0]))
     np.testing.assert_allclose(loss, 1.93713093, **ABS)

@@ -80,7 +80,8 @@ def test_hinge_golden():
 
 @pytest.mark.parametrize("k", [2, 7])
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_hinge_by_hand_with_bank_and_batch(k, num_classes):
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_hinge_by_hand_with_bank_and_batch(k, num_classes, reduction):
     """Against a loop over anchors and candidates in NumPy."""
     banks = golden_banks()
 
@@ -99,8 +100,10 @@ def test_hinge_by_hand_with_bank_and_batch(k, num_classes):
                 others_of = [[other] for other in others_of[0]]
             cosines = [candidates[np.isin(classes, some)] @ anchors[n] for some in others_of]
             worst = np.concatenate([np.sort(each)[::-1][:k] for each in cosines])
-            total += np.maximum(0.2 - student[n] @ teacher[n] + worst, 0).mean() / len(labels)
-    loss = banked(k=k, num_classes=num_classes, candidates="bank_and_batch")
+            violation = np.maximum(0.2 - student[n] @ teacher[n] + worst, 0)
+            total += violation.mean() / len(labels) if reduction == "mean" else violation.sum()
+    options = {"candidates": "bank_and_batch", "reduction": reduction}
+    loss = banked(k=k, num_classes=num_classes, **options)
     np.testing.assert_allclose(loss, total, rtol=1e-5)
 
 
@@ -382,6 +385,13 @@ def test_graph_networks_may_have_an_adam_of_their_own():
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     np.testing.assert_allclose(updates["student_graph"]["w"], -1e-4, rtol=1e-5)
     np.testing.assert_allclose(updates["projection"]["kernel"], -1.5, rtol=1e-6)
+
+
+def test_numbers_by_default_are_the_papers():
+    sacd = objectives.create("sacd")
+    assert sacd.weights == {"graph": 0.5, "contrast": 1.0, "jsd": 1.0}
+    assert (sacd.clips_per_graph, sacd.bank_size, sacd.hardest) == (16, 256, 64)
+    assert (sacd.margin, sacd.graph_margin, sacd.projection_decay) == (0.2, 1.0, 0.999)
 
 
 def test_what_the_user_mistyped():
