@@ -6,9 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.torture import kills
+from tests.torture import commands, kills, targets
 from tests.torture.fuzz import Outcome, fuzz_all
-from tests.torture.targets import TARGETS
 
 
 def report(outcomes: dict[str, Outcome]) -> str:
@@ -42,8 +41,11 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__,
         epilog="one input again: python -m tests.torture --fuzz 1 --only edf --first 1234",
     )
-    names = [target.name for target in TARGETS]
+    names = [target.name for target in (*targets.TARGETS, *commands.TARGETS)]
     parser.add_argument("--fuzz", type=int, default=0, metavar="N", help="damaged inputs")
+    parser.add_argument(
+        "--commands", action="store_true", help="read by whole commands, not by single readers"
+    )
     parser.add_argument("--kills", type=int, default=0, metavar="N", help="killed trainings")
     parser.add_argument("--only", choices=names, help="one reader alone")
     parser.add_argument("--first", type=int, default=0, help="number of each reader's first input")
@@ -60,9 +62,15 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("expected --fuzz or --kills")
     begun, failed = time.perf_counter(), False
     if arguments.fuzz:
-        chosen = [target for target in TARGETS if arguments.only in (None, target.name)]
+        module = commands if arguments.commands else targets
+        chosen = [target for target in module.TARGETS if arguments.only in (None, target.name)]
         outcomes = fuzz_all(
-            chosen, arguments.fuzz, arguments.seed, first=arguments.first, jobs=arguments.jobs
+            chosen,
+            arguments.fuzz,
+            arguments.seed,
+            first=arguments.first,
+            jobs=arguments.jobs,
+            module=module.__name__,
         )
         print(report(outcomes))
         failed |= any(outcome.failures for outcome in outcomes.values())

@@ -13,13 +13,15 @@ WORDS = (
 """Planted in every file that is damaged; no output may show five characters of one in a row. No
 five are digits alone, which numbers of lines and bytes are as well."""
 
-_LENGTH = 5
 
+def leaks(text: str, length: int = 5) -> list[str]:
+    """The pieces of planted words in `text`, however they are capitalised.
 
-def leaks(text: str) -> list[str]:
-    """The pieces of planted words in `text`, however they are cut and capitalised."""
+    Args:
+        length: letters of a piece; 8 where numbers stand, for 0.1931 is no birth date.
+    """
     text = text.casefold()
     pieces = {
-        word[k : k + _LENGTH].casefold() for word in WORDS for k in range(len(word) - _LENGTH + 1)
+        word[k : k + length].casefold() for word in WORDS for k in range(len(word) - length + 1)
     }
     return sorted(piece for piece in pieces if piece in text)

@@ -192,7 +192,8 @@ _INPUTS = {
 _VIDEO_MLP = {"input_key": "video", "width": 4, "embedding_dim": 4}
 
 
-def _make_models(folder: Path) -> Sequence[Path]:
+def make_models(folder: Path) -> Sequence[Path]:
+    """A model file that stages nights, and its header in the form of an earlier version."""
     network = models.create("mlp", 5, **_VIDEO_MLP)
     batch = {"video": jnp.zeros((1, 16, 20, 28, 1), jnp.uint8)}
     drawn = network.init(jax.random.key(0), batch, train=False)
@@ -292,7 +293,7 @@ STATE = (
     Target("run", _make_run, _read_run, share=2, wrong=changed),
     Target("predictions", _make_predictions, _read_predictions, share=2, wrong=changed),
     Target("cache", _make_cache, _read_cache, share=2, wrong=changed),
-    Target("model", _make_models, _read_model, share=2, wrong=changed),
+    Target("model", make_models, _read_model, share=2, wrong=changed),
     Target("dataset", _make_dataset, _read_dataset, share=2, wrong=changed),
     Target("checkpoints", _make_checkpoints, _read_checkpoints, wrong=changed),
     Target("weights", _make_weights, _read_weights, share=2),
