@@ -3,7 +3,7 @@
 import argparse
 
 from input_pipeline.command_errors import one_line_errors
-from sacd_jax.benchmarks import distill, input, predict, step, topology, train
+from sacd_jax.benchmarks import check, day, distill, input, predict, step, topology, train
 
 SUBCOMMANDS = {
     "input": input,
@@ -12,6 +12,8 @@ SUBCOMMANDS = {
     "topology": topology,
     "train": train,
     "predict": predict,
+    "check": check,
+    "day": day,
 }
 """Name -> module with a one-line docstring, `EXAMPLE`, `add_arguments` and `run`."""
 

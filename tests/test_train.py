@@ -26,9 +26,9 @@ TOY = ("--config", "configs/demo.py:miniature")
 
 
 def train(root: Path, workdir: Path, *arguments: str, check: bool = True, **options):
-    """Runs the command as a user would, on one CPU device."""
+    """Runs the command as a user would, on one device."""
     command = [sys.executable, "-m", "sacd_jax.train", *TOY, "--workdir", str(workdir), *arguments]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(root)}  # with JAX_PLATFORMS
     result = subprocess.run(
         command, cwd=root, env=environment, capture_output=True, text=True, timeout=1500, **options
     )
@@ -152,7 +152,7 @@ def test_an_interrupted_run_goes_on_and_equals_the_uninterrupted_one(demo, root,
     shutil.copytree(reference / "data", workdir / "data")
     shutil.copytree(reference / "teacher", workdir / "teacher")
     command = [sys.executable, "-m", "sacd_jax.train", *TOY, "--workdir", str(workdir)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(root)}  # with JAX_PLATFORMS
     process = subprocess.Popen(
         [*command, "--runs=sacd"], cwd=root, env=environment, stderr=subprocess.PIPE, text=True
     )

@@ -32,6 +32,7 @@ from sacd_jax.benchmarks.timed_step import (
 )
 from sacd_jax.benchmarks.timing import Timed
 from sacd_jax.models.encoder import Encoder, forward, output_spec
+from sacd_jax.models.precision import at_precision
 from sacd_jax.objectives.objective import DataSpec, Objective, Terms, default_weights
 from sacd_jax.objectives.sacd import KeyEncoder
 from sacd_jax.report.tables import Cell, Table, show
@@ -41,7 +42,10 @@ from sacd_jax.tasks.distill import Distill, as_stored
 
 EXAMPLE = "python -m sacd_jax.benchmark distill --student r2plus1d_18 --method sacd,crd"
 
-SETTINGS = ("student", "teacher", "cached", "batch", "frames", "size", "colours", "rows", "rounds")
+SETTINGS = (
+    *("student", "teacher", "cached", "dtype", "batch"),
+    *("frames", "size", "colours", "rows", "rounds"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +69,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--cached", action="store_true", help="stored outputs of the teacher, not its network"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of computation (default: float32)",
     )
     parser.add_argument("--rounds", type=int, default=3, help="turns after warm-up (default: 3)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every figure there")
@@ -127,8 +137,10 @@ def steps(arguments: argparse.Namespace) -> Iterator[TrainingStep]:
         f"cross-entropy + {beside}": TeacherAlone(),
         **dict(variant for name in arguments.method.split(",") for variant in variants(name)),
     }
-    student = models.create(arguments.student, CLASSES)
-    teacher = models.create(arguments.teacher, CLASSES)
+    student, teacher = (
+        at_precision(models.create(name, CLASSES), arguments.dtype)
+        for name in (arguments.student, arguments.teacher)
+    )
     for name, encoder in ((arguments.student, student), (arguments.teacher, teacher)):
         if encoder.has_state:
             raise UserError(f"{name} sees a night in its order: expected a network of single clips")

@@ -13,7 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from input_pipeline.clip_arrays import LABELS, input_forms
@@ -28,6 +30,7 @@ from input_pipeline.night import Night
 from input_pipeline.sampling import Sampling
 from input_pipeline.source import ClipSource, open_split
 from input_pipeline.splits import SPLITS, Splits, SplitSettings
+from sacd_jax import parallel
 from sacd_jax.benchmarks import timing
 from sacd_jax.benchmarks.timed_step import check_positive
 from sacd_jax.benchmarks.timing import Measured
@@ -139,27 +142,37 @@ def limits(source: ClipSource, file: Path, arguments: argparse.Namespace) -> lis
 
 
 def loaders(source: ClipSource, storage: str, arguments: argparse.Namespace) -> list[Reading]:
-    """This project's loader: with EEG, with frames alone, and with a teacher cache in its place."""
+    """This project's loader: frames alone, with a teacher cache, on the device, with EEG."""
     rows = len(source)
     cache = {
         "teacher_embedding": np.zeros((rows, EMBEDDING), np.float32),
         "teacher_logits": np.zeros((rows, CLASSES), np.float32),
     }
 
-    def read(keys: tuple[str, ...], extra: dict[str, np.ndarray]) -> Callable[[], None]:
+    def read(
+        keys: tuple[str, ...], extra: dict[str, np.ndarray], to_device: Any = None
+    ) -> Callable[[], None]:
         loader = Loader(
-            source, Sampling(arguments.moments), keys, extra, read_threads=arguments.threads
+            source,
+            Sampling(arguments.moments),
+            keys,
+            extra,
+            to_device=to_device,
+            read_threads=arguments.threads,
         )
 
         def batches() -> None:
             with loader.train(arguments.batch, seed=0) as each:
-                for _ in itertools.islice(each, arguments.batches):
-                    pass
+                for batch in itertools.islice(each, arguments.batches):
+                    jax.block_until_ready(batch)
 
         return batches
 
     found = [Reading(f"video, frames in {storage}", read(("video",), {}))]
     found.append(Reading(f"video and teacher cache, frames in {storage}", read(("video",), cache)))
+    if arguments.batch % jax.device_count() == 0:
+        placed = read(("video",), {}, parallel.to_device(parallel.make_mesh()))
+        found.append(Reading(f"video on the device, frames in {storage}", placed))
     if "eeg" in source.info.inputs:
         both = read(("video", "eeg"), {})
         found.append(Reading(f"video and EEG, frames in {storage}", both))

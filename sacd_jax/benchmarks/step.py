@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="interpreter of an environment with PyTorch: times the equal networks there",
     )
+    parser.add_argument(
+        "--torch-compile", action="store_true", help="and with torch.compile, in the same turns"
+    )
 
 
 def add_step_arguments(
@@ -94,28 +97,15 @@ def run(arguments: argparse.Namespace) -> None:
         for model in arguments.model.split(","):
             steps = [JaxStep(model, form, arguments) for form in arguments.form.split(",")]
             if arguments.torch_python:  # first: the others' ratios are to it
-                child = stack.enter_context(
-                    TorchChild(
-                        arguments.torch_python,
-                        model=model,
-                        classes=CLASSES,
-                        batch=arguments.batch,
-                        frames=arguments.frames,
-                        size=arguments.size,
-                        colours=arguments.colours,
-                        bfloat16=arguments.dtype == "bfloat16",
-                        learning_rate=OPTIMIZER.learning_rate,
-                        momentum=OPTIMIZER.momentum,
-                        weight_decay=OPTIMIZER.weight_decay,
-                    )
-                )
-                if child.parameters != steps[0].parameters:
-                    raise RuntimeError(
-                        f"{model} has {steps[0].parameters} parameters here and "
-                        f"{child.parameters} in PyTorch: they are not equal"
-                    )
-                machine["torch"] = child.version
-                contestants.append(child)
+                for compiled in (False, True)[: 1 + arguments.torch_compile]:
+                    child = stack.enter_context(_torch(model, arguments, compiled))
+                    if child.parameters != steps[0].parameters:
+                        raise RuntimeError(
+                            f"{model} has {steps[0].parameters} parameters here and "
+                            f"{child.parameters} in PyTorch: they are not equal"
+                        )
+                    machine["torch"] = child.version
+                    contestants.append(child)
             contestants += steps
         timed = timing.take_turns(contestants, arguments.rounds)
 
@@ -132,6 +122,24 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         results = timing.as_json(timed, arguments.batch)
         write_json(arguments.json, {"machine": machine, "settings": settings, "results": results})
+
+
+def _torch(model: str, arguments: argparse.Namespace, compiled: bool) -> TorchChild:
+    return TorchChild(
+        arguments.torch_python,
+        model=model,
+        classes=CLASSES,
+        batch=arguments.batch,
+        frames=arguments.frames,
+        size=arguments.size,
+        colours=arguments.colours,
+        bfloat16=arguments.dtype == "bfloat16",
+        learning_rate=OPTIMIZER.learning_rate,
+        momentum=OPTIMIZER.momentum,
+        weight_decay=OPTIMIZER.weight_decay,
+        device="cuda" if jax.default_backend() == "gpu" else "cpu",
+        compiled=compiled,
+    )
 
 
 class JaxStep(TrainingStep):

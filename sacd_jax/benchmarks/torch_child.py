@@ -54,7 +54,7 @@ class TorchChild:
             raise
         self.version: str = answer["version"]
         self.parameters: int = answer["parameters"]
-        self.name = f"{model}, PyTorch"
+        self.name = f"{model}, PyTorch" + (" compiled" if settings.get("compiled") else "")
 
     def run(self) -> Measured:
         """One step."""

@@ -118,6 +118,8 @@ class Step:
         learning_rate,
         momentum,
         weight_decay,
+        device="cpu",
+        compiled=False,
     ):
         """
         Args:
@@ -126,18 +128,27 @@ class Step:
             batch, frames, size, colours: of the clips, uint8; grey is repeated to three colours.
             bfloat16: autocast.
             learning_rate, momentum, weight_decay: of SGD.
+            device: cpu or cuda; on cuda in channels_last_3d, with cuDNN's choice by trial.
+            compiled: by torch.compile.
         """
         if model not in NAMES:
             raise SystemExit(f"no PyTorch equal of {model!r}: expected one of {', '.join(NAMES)}")
         factorized, torchvision = NAMES[model]
         torch.manual_seed(0)
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-        mean, std = COLOURS[torchvision]
-        self.mean, self.std = (torch.tensor(v).reshape(1, 3, 1, 1, 1) for v in (mean, std))
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+        self.mean, self.std = (
+            torch.tensor(v, device=device).reshape(1, 3, 1, 1, 1) for v in COLOURS[torchvision]
+        )
+        self.layout = torch.channels_last_3d if device == "cuda" else torch.contiguous_format
         self.net = network(factorized, torchvision, classes).train()
-        self.clips = torch.randint(0, 256, (batch, frames, size, size, colours), dtype=torch.uint8)
-        self.stage = torch.randint(0, classes, (batch,))
-        self.bfloat16 = bfloat16
+        self.net = self.net.to(device, memory_format=self.layout)
+        shape = (batch, frames, size, size, colours)
+        self.clips = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
+        self.stage = torch.randint(0, classes, (batch,)).to(device)
+        self.device, self.bfloat16 = device, bfloat16
+        self.loss = torch.compile(self.forward) if compiled else self.forward
         self.optimizer = torch.optim.SGD(
             self.net.parameters(), learning_rate, momentum, weight_decay=weight_decay
         )
@@ -145,16 +156,23 @@ class Step:
     def parameters(self):
         return sum(p.numel() for p in self.net.parameters())
 
-    def run(self):
-        """One step; returns its loss."""
-        x = self.clips.permute(0, 4, 1, 2, 3).contiguous().float() / 255
+    def forward(self):
+        """The loss."""
+        x = self.clips.permute(0, 4, 1, 2, 3).float() / 255
         x = (x.expand(-1, 3, -1, -1, -1) - self.mean) / self.std
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        x = x.contiguous(memory_format=self.layout)
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
             logits = self.net(x)
-        loss = nn.functional.cross_entropy(logits.float(), self.stage)
+        return nn.functional.cross_entropy(logits.float(), self.stage)
+
+    def run(self):
+        """One step; returns its loss, for which it waits."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss()
         loss.backward()
         self.optimizer.step()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
         return loss.item()
 
 
