@@ -13,7 +13,7 @@ from input_pipeline.files import only_results
 from sacd_jax import parallel
 from sacd_jax.command_line import Parser
 from sacd_jax.report import tables
-from sacd_jax.sweeps import children, plan, table
+from sacd_jax.sweeps import children, plan, preregistration, table
 from sacd_jax.sweeps.sweep_config import SweepConfig
 from sacd_jax.sweeps.training import train_missing, train_one
 
@@ -67,6 +67,8 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     dataset = prepare(sweep.dataset, data)
+    if (frozen := preregistration.freeze(sweep, workdir, dataset)) is not None:
+        print(f"judged as fixed in {frozen}", file=sys.stderr)
     logs = workdir / "logs"
     start = children.starter("sacd_jax.sweep", argv, logs, values.jobs)
     failed = train_missing(sweep, runs, start, workdir, dataset, values.jobs)

@@ -15,7 +15,7 @@ from rich.text import Text
 from input_pipeline.stages import STAGES
 from sacd_jax.metrics import json_ready
 from sacd_jax.report import statistics
-from sacd_jax.report.crossed import CrossedDifference, crossed_difference
+from sacd_jax.report.crossed import CrossedDifference, crossed_difference, holm
 from sacd_jax.report.paper_results import PaperResult
 from sacd_jax.report.statistics import Difference, Estimate
 
@@ -177,6 +177,57 @@ def heading(column: str) -> str:
     return _HEADINGS.get(column) or column.replace("recall/", "").replace("/", " ")
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """How rows are judged over subjects and seeds, where it was fixed before the first look.
+
+    Attributes:
+        figure: of each subject under each seed.
+        correction: `holm` over the rows of one group, or `none`.
+        level: a corrected p below it is a difference.
+    """
+
+    figure: str
+    correction: str
+    level: float
+
+    def legend(self, reference: str) -> str:
+        """What the last column says, in words."""
+        holm = " corrected by Holm over the rows of a group" if self.correction == "holm" else ""
+        return (
+            f"Last column, fixed before the first run: {heading(self.figure)} of the test subjects "
+            f"against {reference}, tested over subjects and seeds together. ▲ better or ▼ worse: "
+            f"p{holm} is below {self.level:g}; ≈ within noise. In brackets that p, and the "
+            "difference that such a study finds in about 80 % of cases at an uncorrected 5 %."
+        )
+
+
+def _append_verdicts(
+    verdict: Verdict,
+    rows: Sequence[MethodRow],
+    body: Sequence[list[Cell]],
+    records: Sequence[dict[str, Any]],
+) -> None:
+    """Adds the last column, and `verdict` to the records; a family of tests is a group of rows."""
+    families: dict[str, list[int]] = {}
+    for at, (row, record) in enumerate(zip(rows, records, strict=True)):
+        found = (record.get("over_subjects_and_seeds") or {}).get(verdict.figure)
+        if found is None:
+            body[at].append(Cell("–"))
+        else:
+            families.setdefault(row.group, []).append(at)
+    for family in families.values():
+        differences = [records[at]["over_subjects_and_seeds"][verdict.figure] for at in family]
+        p = [found["p"] for found in differences]
+        corrected = holm(p) if verdict.correction == "holm" else p
+        for at, found, value in zip(family, differences, corrected, strict=True):
+            mark = ("▲" if found["value"] > 0 else "▼") if value < verdict.level else "≈"
+            said = number(verdict.figure, found["value"], signed=True)
+            detectable = number(verdict.figure, found["detectable"])
+            body[at].append(Cell(f"{said} {mark}", f"p {value:.3f}, detects {detectable}"))
+            records[at]["verdict"] = {"p": value, "tests": len(family), "mark": mark}
+
+
 def method_table(
     rows: Sequence[MethodRow],
     *,
@@ -187,6 +238,7 @@ def method_table(
     names: Sequence[str] = STAGES,
     notes: Sequence[str] = (),
     resamples: int = 2000,
+    verdict: Verdict | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """The table of a sweep: mean and standard deviation over seeds, the paper's figure beside ours.
 
@@ -200,6 +252,7 @@ def method_table(
         names: names of the classes.
         notes: sentences that stand below the table and in the JSON (what differs in data).
         resamples: bootstrap samples of the judgement.
+        verdict: judges in the last column by what was fixed beforehand.
 
     Returns:
         The table in Markdown, and all of it as a value for JSON.
@@ -228,23 +281,30 @@ def method_table(
             theirs = printed.figure(column) if printed else None
             cells.append(_method_cell(column, mean, spread, theirs))
             record[column] = {"mean": mean, "std": spread, "values": values, "paper": theirs}
-        if reference is not None:
+        record["verdict"] = None
+        if reference is not None and verdict is None:
             judgement = _judgement_cell(judged["accuracy"], both["accuracy"]) if judged else None
             cells.append(judgement or Cell("–"))
+        if reference is not None:
             record["against_reference"] = judged and {
                 name: vars(found) for name, found in judged.items() if name in columns
             }
             record["over_subjects_and_seeds"] = {
                 name: found and vars(found) for name, found in both.items()
             }
-        body.append(tuple(cells))
+        body.append(cells)
         records.append(record)
+    if verdict is not None:
+        _append_verdicts(verdict, rows, body, records)
     header = ["teacher: method" if grouped else "method", *map(heading, columns)]
     legend = [
         "Values in percent (kappa as it is): mean ± standard deviation over seeds."
         + (" In brackets: the paper's figure on its own data." if paper else "")
     ]
-    if reference is not None:
+    if reference is not None and verdict is not None:
+        header.append(f"{heading(verdict.figure)} − {reference}")
+        legend.append(verdict.legend(reference))
+    elif reference is not None:
         header.append(f"accuracy − {reference}")
         legend.append(
             f"Last column: ▲ better or ▼ worse than {reference}, ≈ within noise (paired bootstrap "
@@ -253,7 +313,7 @@ def method_table(
             "together must agree; in brackets its p and the difference in subjects' accuracy that "
             "it would find in about 80 % of such studies."
         )
-    table = Table(title, tuple(header), tuple(body), (*legend, *notes))
+    table = Table(title, tuple(header), tuple(map(tuple, body)), (*legend, *notes))
     value = {"title": title, "rows": records, "reference": reference, "notes": list(notes)}
     return markdown(table), json_ready(value)
 

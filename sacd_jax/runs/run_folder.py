@@ -204,7 +204,7 @@ def refuse_other(workdir: Path, wanted: Mapping[str, Any]) -> None:
         # Read as settings, so that a run of an earlier version is the run that it says it is.
         run = configs.build(RunConfig, stored["run"], f"{folder.config}, run")
         found["run"] = configs.as_json(run)
-    difference = _first_difference(found, wanted)
+    difference = first_difference(found, wanted)
     if difference:
         key, there, here = difference
         raise UserError(
@@ -248,10 +248,11 @@ def read_run(workdir: Path) -> tuple[RunConfig, Path]:
     return configs.build(RunConfig, stored["run"], f"{path}, run"), workdir / stored["dataset"]
 
 
-def _first_difference(found: Any, wanted: Any, key: str = "") -> tuple[str, Any, Any] | None:
+def first_difference(found: Any, wanted: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The path of the first value in which two JSON values differ, and both; None if equal."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
         for name in sorted({*found, *wanted}):
-            inner = _first_difference(
+            inner = first_difference(
                 found.get(name), wanted.get(name), f"{key}.{name}" if key else name
             )
             if inner:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from input_pipeline.datasets.settings import DatasetSettings
 from input_pipeline.errors import UserError
@@ -28,6 +28,25 @@ class Row(Settings):
 
 
 @dataclass(frozen=True)
+class Judgement(Settings):
+    """How a sweep's rows are judged, fixed before the first of them is trained.
+
+    Attributes:
+        figure: that decides; of each test subject under each seed.
+        split: whose subjects are looked at.
+        test: `subjects_and_seeds` is `report.crossed`, both at random.
+        correction: of p over the rows of one group.
+        level: a corrected p below it is a difference.
+    """
+
+    figure: Literal["accuracy", "macro_f1", "kappa"] = "accuracy"
+    split: Literal["test"] = "test"
+    test: Literal["subjects_and_seeds"] = "subjects_and_seeds"
+    correction: Literal["holm", "none"] = "holm"
+    level: Annotated[float, Range("0 to 1", lambda x: 0 < x < 1)] = 0.05
+
+
+@dataclass(frozen=True)
 class SweepConfig(Settings):
     """A table and the runs behind it.
 
@@ -41,6 +60,8 @@ class SweepConfig(Settings):
         reference: name of the row that the others are judged against.
         paper: which of the paper's tables stands beside it; a key of `table.PAPER`, or "".
         notes: sentences below the table.
+        judgement: fixes how rows are judged, and is stored before the first run
+            (`sweeps.preregistration`); None judges accuracy, uncorrected.
     """
 
     name: Name
@@ -52,6 +73,7 @@ class SweepConfig(Settings):
     reference: str = ""
     paper: str = ""
     notes: tuple[str, ...] = ()
+    judgement: Judgement | None = None
 
     shortcuts: ClassVar[Mapping[str, tuple[str, ...]]] = {"row": ("rows", "*", "run")}
     """`--config.row.passes=8` sets the passes of every row."""
@@ -66,3 +88,5 @@ class SweepConfig(Settings):
                 raise UserError(f"rows has several rows of group and name {label}, expected one")
         if self.reference and self.reference not in [name for _, name in labels]:
             raise UserError(f"reference is {self.reference!r}, expected the name of a row")
+        if self.judgement is not None and not self.reference:
+            raise UserError("judgement is set, but reference is not: expected the name of a row")

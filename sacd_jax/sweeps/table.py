@@ -18,7 +18,7 @@ from sacd_jax.report.paper_results import (
     PaperResult,
 )
 from sacd_jax.report.runs import Run, check_same_clips, read_run, subject_counts
-from sacd_jax.report.tables import Cell, MethodRow, Table, method_table
+from sacd_jax.report.tables import Cell, MethodRow, Table, Verdict, method_table
 from sacd_jax.sweeps import plan
 from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import SweepConfig
@@ -97,6 +97,7 @@ def write(
             *_about_seeds(sweep, found),
         ),
         resamples=resamples,
+        verdict=_verdict(sweep),
     )
     data: dict[str, Any] = asdict(info)
     path = folder / f"{sweep.name}.md"
@@ -104,6 +105,13 @@ def write(
         temporary.write_text(markdown)
     write_json(path.with_suffix(".json"), {"sweep": sweep.name, "data": data, **value})
     return path
+
+
+def _verdict(sweep: SweepConfig) -> Verdict | None:
+    judgement = sweep.judgement
+    if judgement is None:
+        return None
+    return Verdict(judgement.figure, judgement.correction, judgement.level)
 
 
 def _about_data(info: DatasetInfo, runs: Sequence[Run]) -> list[str]:
