@@ -189,6 +189,9 @@ class RunConfig(Settings):
         consecutive_clips: clips of a group in `contiguous` batches, of a sequence in `sequences`.
         passes: length of the run in passes over the train split.
         class_weights: of the cross-entropy; a rule of `sacd_jax.tasks.class_weights`.
+        logit_adjustment: tau; the cross-entropy adds tau times the logarithm of each class's share
+            of the training labels to its logit, so that the network need not bid low for rare
+            classes (Menon et al. 2021); predictions are made without.
         label_fraction: share of the training subjects whose labels are used, the same subjects for
             every run with this seed (`input_pipeline.labels`).
         unlabelled: what training clips without a label do: they are left out, or `distill` from the
@@ -239,6 +242,7 @@ class RunConfig(Settings):
     consecutive_clips: Count = 16
     passes: Positive = 80.0
     class_weights: ClassWeights = "none"
+    logit_adjustment: NotNegative = 0.0
     label_fraction: Share = 1.0
     unlabelled: Literal["leave_out", "distill"] = "leave_out"
     pseudo_label_confidence: Share | None = None
@@ -293,6 +297,11 @@ class RunConfig(Settings):
             raise UserError(
                 "unlabelled is 'distill', but batch_mode 'balanced' repeats clips by their label: "
                 "expected 'shuffled' or 'contiguous'"
+            )
+        if self.logit_adjustment and self.batch_mode == "balanced":
+            raise UserError(
+                "logit_adjustment is set, but batch_mode 'balanced' shows every class alike: "
+                "expected another batch_mode"
             )
         if self.pseudo_label_confidence is not None and not self.uses_unlabelled:
             raise UserError("pseudo_label_confidence is set, expected unlabelled 'distill' with it")

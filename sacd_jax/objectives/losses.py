@@ -72,6 +72,7 @@ def cross_entropy(
     labels: Int[Array, " batch"],
     mask: Bool[Array, " batch"] | None = None,
     class_weights: Sequence[float] | Float[Array, " classes"] | None = None,
+    logit_offsets: Sequence[float] | Float[Array, " classes"] | None = None,
 ) -> Float[Array, ""]:
     """Cross-entropy, averaged as in PyTorch: the sum of w_y * loss over the sum of w_y.
 
@@ -80,10 +81,14 @@ def cross_entropy(
         labels: class of each row; rows with a label below 0 do not count.
         mask: rows that count, if they have a label; None for all.
         class_weights: factor of each class; None for 1.
+        logit_offsets: added to the logits (Menon et al. 2021, Eq. 10); None for 0.
     """
     known = labels >= 0 if mask is None else mask & (labels >= 0)
     label = jnp.where(known, labels, 0)
-    log_probability = jax.nn.log_softmax(logits.astype(jnp.float32))
+    logits = logits.astype(jnp.float32)
+    if logit_offsets is not None:
+        logits = logits + jnp.asarray(logit_offsets)
+    log_probability = jax.nn.log_softmax(logits)
     loss = -jnp.take_along_axis(log_probability, label[:, None], axis=-1)[:, 0]
     weight = jnp.ones_like(loss) if class_weights is None else jnp.asarray(class_weights)[label]
     weight = jnp.where(known, weight, 0.0)

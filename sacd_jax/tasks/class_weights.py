@@ -1,4 +1,4 @@
-"""Class weights of the cross-entropy, from the frequencies in the train split."""
+"""What the cross-entropy makes of rare classes, from the frequencies in the train split."""
 
 from collections.abc import Callable
 
@@ -67,3 +67,17 @@ def class_weights(rule: str, counts: Int[np.ndarray, " classes"]) -> tuple[float
         raise UserError("class_weights: no training clip has a known stage, expected at least one")
     weights = np.where(counts > 0, _RULES[rule](counts), 0.0)
     return tuple(float(weight) for weight in weights)
+
+
+def logit_offsets(tau: float, counts: Int[np.ndarray, " classes"]) -> tuple[float, ...] | None:
+    """tau log(share) of each class among the labels; None for tau 0 or where there is no label.
+
+    Args:
+        tau: of logit adjustment (Menon et al. 2021, Eq. 10); 1 is theirs.
+        counts: clips of each class in the train split. One without any counts as half a clip.
+    """
+    counts = np.asarray(counts)
+    if not tau or not counts.any():
+        return None
+    shares = np.maximum(counts, 0.5) / counts.sum()
+    return tuple(float(offset) for offset in tau * np.log(shares))

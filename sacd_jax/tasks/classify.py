@@ -58,6 +58,7 @@ class Classify(Task):
             optimizer=optimizer.accumulated(transform, run.accumulate),
             augment=run.augment,
             class_weights=weights,
+            logit_offsets=setup.logit_offsets(),
             setup=setup,
         )
 
@@ -100,7 +101,11 @@ class Classify(Task):
             )
             terms = own_terms(output, clips)
             terms["cross_entropy"] = cross_entropy(
-                output.logits, clips["stage"], clips["mask"], self.class_weights
+                output.logits,
+                clips["stage"],
+                clips["mask"],
+                self.class_weights,
+                self.logit_offsets,
             )
             total = weighted_sum(terms, dict.fromkeys(terms, 1.0))
             return total, (terms, output, batch_stats)

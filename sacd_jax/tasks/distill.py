@@ -125,6 +125,7 @@ class Distill(Task):
             augment=run.augment,
             key_encoder_decay=run.key_encoder_decay,
             class_weights=weights,
+            logit_offsets=setup.logit_offsets(),
             teacher_trainable=run.teacher_trainable,
             unlabelled=run.uses_unlabelled,
             pseudo_label_confidence=run.pseudo_label_confidence,
@@ -241,7 +242,9 @@ class Distill(Task):
 
     def _cross_entropy(self, output: EncoderOutput, batch: Batch) -> jax.Array:
         """Over the labelled clips; one of few labels is not to outweigh a batch without."""
-        loss = cross_entropy(output.logits, batch["stage"], batch["mask"], self.class_weights)
+        loss = cross_entropy(
+            output.logits, batch["stage"], batch["mask"], self.class_weights, self.logit_offsets
+        )
         if not self.unlabelled:
             return loss
         return loss * (participating(batch).sum() / jnp.maximum(batch["mask"].sum(), 1))

@@ -25,7 +25,7 @@ from sacd_jax.runs.clip_network import ClipNetwork, clip_network
 from sacd_jax.runs.model_file import Model
 from sacd_jax.tasks import optimizer
 from sacd_jax.tasks.augment import centred
-from sacd_jax.tasks.class_weights import class_weights
+from sacd_jax.tasks.class_weights import class_weights, logit_offsets
 from sacd_jax.tasks.train_state import Tree
 
 
@@ -115,9 +115,15 @@ class Setup:
 
     def class_weights(self) -> tuple[float, ...] | None:
         """Weights of the classes in the cross-entropy; None where all count alike."""
+        return class_weights(self.run.class_weights, self._counts())
+
+    def logit_offsets(self) -> tuple[float, ...] | None:
+        """What the cross-entropy adds to the logits; None for nothing."""
+        return logit_offsets(self.run.logit_adjustment, self._counts())
+
+    def _counts(self) -> np.ndarray:
         labels = self.source.table.stage
-        counts = np.bincount(labels[labels >= 0], minlength=self.num_classes)
-        return class_weights(self.run.class_weights, counts)
+        return np.bincount(labels[labels >= 0], minlength=self.num_classes)
 
     def optimizer(self, total_steps: int) -> optax.GradientTransformation:
         """The optimizer of the networks over a run of so many steps, without `accumulate`."""
@@ -175,6 +181,7 @@ class Task:
         optimizer: of all that trains.
         augment: what is done to the clips inside the step.
         class_weights: of the cross-entropy; None: all classes count alike.
+        logit_offsets: of the cross-entropy; None: it takes the logits as they are.
         setup: what it has from its run; None for a step alone, as benchmarks measure it.
     """
 
@@ -182,6 +189,7 @@ class Task:
     optimizer: optax.GradientTransformation
     augment: AugmentConfig
     class_weights: tuple[float, ...] | None = None
+    logit_offsets: tuple[float, ...] | None = None
     setup: Setup | None = None
 
     @property

@@ -45,6 +45,21 @@ def test_cross_entropy_averages_by_class_weight():
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
+def test_cross_entropy_with_adjusted_logits():
+    """By Menon et al. 2021, Eq. 10: log(1 + sum of (share' / share)^tau exp(f' - f))."""
+    labels, shares, tau = np.array([0, 1, 2, 3, 4, 0]), np.array([0.4, 0.05, 0.3, 0.1, 0.15]), 0.7
+    logits = np.asarray(STUDENT_LOGITS, np.float64)
+    expected = np.mean(
+        [
+            np.log(np.sum((shares / shares[y]) ** tau * np.exp(row - row[y])))
+            for row, y in zip(logits, labels, strict=True)
+        ]
+    )
+    offsets = tuple(tau * np.log(shares))
+    loss = losses.cross_entropy(STUDENT_LOGITS, jnp.array(labels), logit_offsets=offsets)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
 def test_cross_entropy_without_a_row():
     value, grad = jax.value_and_grad(losses.cross_entropy)(STUDENT_LOGITS, jnp.full(6, -1))
     assert value == 0

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax.tasks.class_weights import class_weights
+from sacd_jax.tasks.class_weights import class_weights, logit_offsets
 
 COUNTS = np.array([55878, 5909, 40522, 20237, 12290])
 
@@ -52,3 +52,12 @@ def test_mistakes_are_named():
         class_weights("inverse", np.zeros(5, int))
     with pytest.raises(UserError, match="3 classes"):
         class_weights("attnsleep", np.array([1, 2, 3]))
+
+
+def test_logit_offsets_are_tau_times_the_logarithm_of_the_shares():
+    assert logit_offsets(0.0, COUNTS) is None
+    np.testing.assert_allclose(np.exp(logit_offsets(1.0, COUNTS)), COUNTS / COUNTS.sum())
+    np.testing.assert_allclose(logit_offsets(0.5, np.array([30, 0, 10])), [
+        0.5 * np.log(0.75), 0.5 * np.log(0.0125), 0.5 * np.log(0.25)
+    ])  # fmt: skip
+    assert logit_offsets(1.0, np.zeros(5, int)) is None
