@@ -86,6 +86,26 @@ def test_the_rival_joins_a_finished_demo(root, demo, tmp_path):
     assert weights(workdir / "sacd").keys() == weights(demo[0] / "sacd").keys()
 
 
+@pytest.mark.slow
+def test_context_over_the_night_joins_a_finished_demo(root, demo, tmp_path):
+    workdir = tmp_path / "demo"
+    shutil.copytree(demo[0], workdir)
+    config, new = ("--config", "configs/context.py:miniature"), ("sacd_context", "sacd_causal")
+    chosen = (*config, "--runs", ",".join(new))
+    early = train(root, workdir, *chosen, check=False)
+    assert early.returncode == 1 and early.stderr.strip().endswith("--split train` writes them")
+    evaluate_run(workdir / "sacd", "train")
+    train(root, workdir, *chosen)
+    results = json.loads((workdir / "results.json").read_text())
+    pairs = [(each["run"], each["reference"]) for each in results["differences"]]
+    assert pairs == [("sacd", "baseline"), *((name, "sacd") for name in new)]
+    page = (workdir / "report.html").read_text()
+    assert "a small network that sees the whole unbroken piece of the night" in page
+    assert "a small network that sees what came before, 0 s late" in page
+    stager = load_stager(workdir / "sacd_causal")
+    assert "0 s after its epoch has ended" in stager.facts["context over the night"]
+
+
 def test_demo_goes_from_nothing_to_a_report(demo):
     workdir, printed = demo
     for name in ("teacher", "baseline", "sacd"):

@@ -51,13 +51,16 @@ def every_second(rate: float, seconds: float = 125.0) -> list[float]:
     return recordings.steady(round(seconds * rate), rate)
 
 
-def write(path: Path, stamps: list[float], begin_s: float = 0.0) -> Path:
+def write(
+    path: Path, stamps: list[float], begin_s: float = 0.0, period_s: int = 10**9, **options
+) -> Path:
     """A video whose pictures change on the second, so that cameras of any rate show the same; a
-    part of a longer one begins at `begin_s`."""
-    plain, seconds = recordings.numbered, iter([int(stamp + 1e-9) for stamp in stamps])
+    part of a longer one begins at `begin_s`. The pictures come again every `period_s`."""
+    plain = recordings.numbered
+    seconds = iter([int(stamp + 1e-9) % period_s for stamp in stamps])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recordings, "numbered", lambda number: plain(next(seconds)))
-        return recordings.write_video(path, [stamp - begin_s for stamp in stamps])
+        return recordings.write_video(path, [stamp - begin_s for stamp in stamps], **options)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,27 @@ def test_a_hole_is_not_scored_and_moves_nothing(stager, whole, tmp_path) -> None
     kept = [0, 2, 3]
     np.testing.assert_allclose(night.probabilities[kept], whole.probabilities[kept], atol=2e-3)
     assert night.start is None and night.clock == ""
+
+
+@pytest.mark.slow
+def test_ten_hours_in_three_files_with_a_hole_and_a_cut(stager, tmp_path) -> None:
+    """Pictures that come again every two minutes get the same stages all night."""
+    hours = [second for second in every_second(1.0, 36000.0) if not 18010 <= second < 18250]
+    for first, last in ((0, 9000), (9000, 27030), (27030, 36000)):
+        begin = START + timedelta(seconds=first)
+        own = [second for second in hours if first <= second < last]
+        name = begin.strftime("cam_%Y%m%d_%H%M%S.mkv")
+        path = write(tmp_path / name, own, first, period_s=120, rate=1)
+    content = path.read_bytes()
+    path.write_bytes(content[: round(0.6 * len(content))])
+    night = stager.predict(tmp_path)
+    hole = np.arange(600, 608)  # of the first, 10 s are there; the next begins with its 10th second
+    assert 1050 < len(night) < 1200
+    scored = np.setdiff1d(np.arange(len(night)), [*hole, 608])
+    assert night.scored[scored].all() and not night.scored[hole].any()
+    expected = np.tile(night.probabilities[:4], (300, 1))[: len(night)]
+    np.testing.assert_allclose(night.probabilities[scored], expected[scored], atol=2e-3)
+    assert len({row.tobytes() for row in night.probabilities[:4].round(4)}) == 4
 
 
 @pytest.mark.parametrize(
