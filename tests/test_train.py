@@ -20,6 +20,7 @@ from sacd_jax.report.experiment import report
 from sacd_jax.runs import goodput, log, predictions, temperature
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging.stager import load_stager
+from sacd_jax.training.evaluator import evaluate_run
 from sacd_jax.training.meters import CLOCK
 
 TOY = ("--config", "configs/demo.py:miniature")
