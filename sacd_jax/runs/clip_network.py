@@ -64,9 +64,9 @@ class ClipNetwork:
         for what, expected in (("data", source.fingerprint), ("weights", self.identity)):
             if made_of[what] != expected:
                 raise UserError(
-                    f"run {name!r}: {path.name} holds embeddings of other {what} "
-                    f"({made_of[what][:12]}, expected {expected[:12]}): {again} anew, where the "
-                    "run is of this data set"
+                    f"run {name!r}: {path.name} holds embeddings of other {what} than split "
+                    f"{split} and the run's network ({expected[:12]}): {again} anew, where the run "
+                    "is of this data set"
                 )
         for key in ("night_id", "clip_index"):
             if not np.array_equal(getattr(said, key), getattr(source.table, key)):

@@ -172,7 +172,7 @@ def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float3
     refuse_other(workdir, wanted)
     if jax.process_index() != 0:
         return folder
-    for written in (workdir, folder.model):
+    for written in (workdir, folder.model, folder.clip_network):
         remove_unfinished(written)
     if not folder.config.exists():
         versions = {name: metadata.version(name) for name in PACKAGES}
