@@ -17,6 +17,11 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from sacd_jax.objectives.losses import masked_mean
 
+_NEAR = 8
+"""Devices of a machine, as most have them."""
+_SMALL = 4096
+"""Bytes a device; less is joined with other sums by the compiler."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -34,9 +39,7 @@ class Rows:
 
     def gather(self, mine: Shaped[Array, "rows *shape"]) -> Shaped[Array, "all_rows *shape"]:
         """The rows of all devices, in the batch's order."""
-        if self.axis is None:
-            return mine
-        return jax.lax.all_gather(mine, self.axis, tiled=True)
+        return mine if self.axis is None else _gather(self.axis, mine)
 
     def place(self) -> Int[Array, ""]:
         """Number of this device."""
@@ -113,8 +116,23 @@ def by_rows[Result](
     return dealt_out(whole, rows)
 
 
+def _gather(axis: str, mine: Array) -> Array:
+    """All rows: first those of a machine's devices, then those of the machines.
+
+    In one go libtpu sums arrays of zeros and one device's rows in place of gathering what is less
+    than some 20 MB together: 8.4 MB that a device of 256 puts in where 0.3 will do.
+    """
+    devices = jax.lax.axis_size(axis)
+    gather = partial(jax.lax.all_gather, axis_name=axis, tiled=True)
+    if devices <= _NEAR or devices % _NEAR or mine.nbytes < _SMALL:
+        return gather(mine)
+    near = [list(range(first, first + _NEAR)) for first in range(0, devices, _NEAR)]
+    far = [list(range(place, devices, _NEAR)) for place in range(_NEAR)]
+    return gather(gather(mine, axis_index_groups=near), axis_index_groups=far)
+
+
 def _forward(axis: str, first: Array, second: Array) -> tuple[tuple[Array, Array], Any]:
-    all_first, all_second = jax.lax.all_gather((first, second), axis, tiled=True)
+    all_first, all_second = _gather(axis, first), _gather(axis, second)
     return (first @ all_second.T, second @ all_first.T), (all_first, all_second)
 
 

@@ -84,6 +84,43 @@ def test_devices_equal_one_with_other_options(run_python, options) -> None:
     run_python(CHECK, json.dumps([options, 1, 2, 8]), devices=8)
 
 
+GATHERED = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import PartitionSpec as P
+from sacd_jax import parallel
+from sacd_jax.benchmarks import hlo
+from sacd_jax.objectives.rows import Rows, by_rows
+
+mesh = parallel.make_mesh()
+rows = jax.random.normal(jax.random.key(0), (2, 16, 1024))
+weight = jax.random.normal(jax.random.key(1), (16, 16))
+
+def loss(a, b):
+    def of_device(rows, weight, batch):
+        a, b = batch
+        there, back = rows.products(a, rows.mine(rows.gather(b)))
+        weight = rows.mine(weight)
+        return rows.sum(jnp.sum(weight * there**2) + jnp.sum(weight * back)), rows.sum(
+            jnp.sum(jnp.sin(weight @ rows.gather(a)))
+        )
+    return sum(by_rows(of_device, weight, (a, b)))
+
+expected = jax.value_and_grad(loss, (0, 1))(*rows)
+placed = parallel.place(list(rows), mesh, by_rows=("0", "1"))
+with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    found = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    program = hlo.read(found.lower(*placed).compile().as_text())
+    found = found(*placed)
+for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+print(program.collectives["all-gather"])
+"""
+
+
+def test_many_devices_gather_in_two_stages(run_python) -> None:
+    assert run_python(GATHERED, devices=16).stdout.strip() == "6"
+
+
 def test_rows_that_cannot_be_dealt_out_stay_together() -> None:
     def where(rows: Rows, _whole: None, _batch: dict) -> Rows:
         return rows
