@@ -100,6 +100,7 @@ ROOMS = {
         "report",
         "runs",
         "staging",
+        "sweeps",
         "tasks",
         "training",
     },

@@ -29,26 +29,35 @@ class Chip:
             when nothing else is set (three quarters).
         bandwidth: bytes a second between memory and chip.
         clock: cycles a second, in which libtpu's compiler counts; None where it does not.
+        link: bytes a second that it sends into a ring of all devices.
+        machine: chips of a machine.
     """
 
     memory: int
     bandwidth: float
-    clock: float | None = None
+    clock: float | None
+    link: float
+    machine: int
 
 
 _TPUS = {
-    "TPU v5 lite": Chip(16 * GIB, 819e9, 1.503e9),
-    "TPU v5": Chip(95 * GIB, 2765e9, 1.75e9),
-    "TPU v6 lite": Chip(32 * GIB, 1640e9, 1.75e9),
+    "TPU v5 lite": Chip(16 * GIB, 819e9, 1.503e9, 90e9, 8),
+    "TPU v5": Chip(95 * GIB, 2765e9, 1.75e9, 180e9, 4),
+    "TPU v6 lite": Chip(32 * GIB, 1640e9, 1.75e9, 180e9, 8),
 }
 """Kind of TPU -> its numbers. The clock, which the program does not tell, is the peak (197, 459 and
 918 Tflop/s in bfloat16) over two operations for each cell of the matrix units (4 of 128x128, 8 of
-128x128, 4 of 256x256). Checked against a convolution counted by hand on v5e only."""
+128x128, 4 of 256x256). Checked against a convolution counted by hand on v5e only. A ring runs both
+ways along one axis of the torus: two links."""
 
 
 @dataclass(frozen=True)
 class _Gpu:
-    """A card as XLA wants it described; sizes in bytes, numbers of a streaming multiprocessor."""
+    """A card as XLA wants it described; sizes in bytes, numbers of a streaming multiprocessor.
+
+    `network` is what a card's own adapter sends, bytes a second: 200 Gbit/s beside an A100, 400
+    beside an H100, as in NVIDIA's DGX.
+    """
 
     name: str
     capability: tuple[int, int]
@@ -59,6 +68,7 @@ class _Gpu:
     bandwidth: float
     l2: int
     shared_memory: int
+    network: float
 
     def description(self) -> str:
         """XLA's text of it (`stream_executor::GpuTargetConfigProto`)."""
@@ -94,12 +104,14 @@ class _Gpu:
 
 _GPUS = {
     "a100": _Gpu(
-        "NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 80 * GIB, 2039e9, 40 << 20, 167936
+        "NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 80 * GIB, 2039e9, 40 << 20, 167936, 25e9
     ),
     "h100": _Gpu(
-        "NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 1.98, 80 * GIB, 3352e9, 50 << 20, 233472
+        "NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 1.98, 80 * GIB, 3352e9, 50 << 20, 233472, 50e9
     ),
-    "h200": _Gpu("NVIDIA H200", (9, 0), 132, 128, 1.98, 141 * 10**9, 4800e9, 50 << 20, 233472),
+    "h200": _Gpu(
+        "NVIDIA H200", (9, 0), 132, 128, 1.98, 141 * 10**9, 4800e9, 50 << 20, 233472, 50e9
+    ),
 }
 _EXPECTED = (
     "TPUs as KIND:AxB, such as v5e:2x4, or GPUs as KIND or KIND:HOSTSxGPUS, such as h100:1x8, "
@@ -133,7 +145,8 @@ def chip(mesh: Mesh) -> Chip | None:
     kind = mesh.devices.flat[0].device_kind
     for gpu in _GPUS.values():
         if gpu.name == kind:
-            return Chip(gpu.memory * 3 // 4, gpu.bandwidth)
+            # Eight adapters carry a machine's ring, a little less than NVLink inside.
+            return Chip(gpu.memory * 3 // 4, gpu.bandwidth, None, 8 * gpu.network, 8)
     return _TPUS.get(kind)
 
 

@@ -37,7 +37,8 @@ class AbsentStep:
 
     Attributes:
         name: what a table calls it.
-        group: steps that are compared with each other.
+        group: steps that are compared with each other: the student's network.
+        method: of distillation; `none` is cross-entropy alone.
         task: whose step it is.
         clips: batch size -> one device's clips.
         first_state: (clips, global batch size) -> the state, to be traced only.
@@ -47,6 +48,7 @@ class AbsentStep:
 
     name: str
     group: str
+    method: str
     task: Classify | Distill
     clips: Callable[[int], Clips]
     first_state: Callable[[Clips, int], TrainState]
@@ -110,7 +112,7 @@ def classify_step(model: str, form: str, dtype: str, sizes: SimpleNamespace) -> 
         return task.first_state(0, first_variables(task.student, clips))
 
     clips = partial(_clips, task.student.input_keys, sizes)
-    return AbsentStep(f"{model}, {form}", model, task, clips, first_state)
+    return AbsentStep(f"{model}, {form}", model, "none", task, clips, first_state)
 
 
 def distill_steps(
@@ -143,12 +145,14 @@ def distill_steps(
     for method in methods:
         for variant, objective in variants(method):
             name = f"{model}, {form}, {variant}, {source}"
-            yield _distill_step(name, model, student, network, objective, cached, rows, sizes)
+            networks = (student, network)
+            yield _distill_step(name, model, method, *networks, objective, cached, rows, sizes)
 
 
 def _distill_step(
     name: str,
     group: str,
+    method: str,
     student: Encoder,
     teacher: Encoder,
     objective: Objective,
@@ -182,7 +186,7 @@ def _distill_step(
 
     by_rows = tuple(f"buffers/{buffer}" for buffer in objective.row_sharded)
     together = objective.clips_together
-    return AbsentStep(name, group, task, clips, first_state, together, by_rows)
+    return AbsentStep(name, group, method, task, clips, first_state, together, by_rows)
 
 
 def _clips(keys: tuple[str, ...], sizes: SimpleNamespace, batch: int) -> Clips:

@@ -10,8 +10,9 @@ import argparse
 import importlib.metadata
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,11 +22,14 @@ from jax.sharding import Mesh
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from input_pipeline.progress import Progress
-from sacd_jax.benchmarks import absent_devices, hlo, timing
+from sacd_jax.benchmarks import absent_devices, hlo, plan, timing
 from sacd_jax.benchmarks.absent_step import AbsentStep, classify_step, distill_steps
 from sacd_jax.benchmarks.step import add_step_arguments
 from sacd_jax.benchmarks.timed_step import check_positive
+from sacd_jax.command_line import load_config
+from sacd_jax.config import Experiment
 from sacd_jax.report.tables import Cell, Table, show
+from sacd_jax.sweeps.sweep_config import SweepConfig
 
 EXAMPLE = (
     "python -m sacd_jax.benchmark topology --model r2plus1d_18 --method none,sacd --cached "
@@ -101,6 +105,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also searches how many clips a device holds; compiles each step some more times",
     )
     parser.add_argument(
+        "--plan",
+        metavar="CONFIG",
+        help="also says what the trainings of a config or sweep would take, by these estimates",
+    )
+    parser.add_argument(
         "--xla",
         default="",
         metavar="NAME=VALUE,...",
@@ -116,6 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     check_positive(arguments, "batch", "frames", "size", "rows")
     options = compiler_options(arguments.xla)
+    config = _planned(arguments.plan) if arguments.plan else None
     mesh = absent_devices.make_mesh(arguments.topology, arguments.devices)
     wanted = list(steps(arguments))  # all are made before minutes of compiling
     estimates = []
@@ -131,12 +141,37 @@ def run(arguments: argparse.Namespace) -> None:
     kind = mesh.devices.flat[0].device_kind
     versions = {"jax": jax.__version__} | _compiler(mesh)
     show(table(settings, kind, versions, estimates))
+    if config is not None:
+        show(_plan(config, wanted, estimates, mesh, arguments))
     if arguments.json:
         results = [{**vars(each), "program": vars(each.program)} for each in estimates]
         write_json(
             arguments.json,
             {"measured": False, "chip": kind, **versions, "settings": settings, "results": results},
         )
+
+
+def _planned(file: str) -> Experiment | SweepConfig:
+    kind = SweepConfig if "sweeps" in Path(file.partition(":")[0]).parts else Experiment
+    return load_config(file, kind)
+
+
+def _plan(
+    config: Experiment | SweepConfig,
+    wanted: Sequence[AbsentStep],
+    estimates: Sequence[Estimate],
+    mesh: Mesh,
+    arguments: argparse.Namespace,
+) -> Table:
+    chip = absent_devices.chip(mesh)
+    if chip is None:
+        raise UserError(f"--plan: the numbers of {arguments.topology} are not known here")
+    compiled = []
+    for step, found in zip(wanted, estimates, strict=True):
+        milliseconds = found.milliseconds or found.bytes_milliseconds or 0.0
+        known = (found.peak_bytes, found.program, found.largest_batch)
+        compiled.append(plan.Step(step.name, step.group, step.method, milliseconds / 1000, *known))
+    return plan.table(compiled, chip, mesh.size, arguments.batch, arguments.rows, config)
 
 
 def steps(arguments: argparse.Namespace) -> Iterator[AbsentStep]:
