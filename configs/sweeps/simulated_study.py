@@ -103,12 +103,15 @@ def get_config(size: str = "full") -> SweepConfig:
     for number, (name, (weights, options)) in enumerate(TERMS.items()):
         run = distilled(weights=weights, options=options)
         rows[f"terms{number}"] = Row(name, run, "terms")
+    teacher = experiment.runs["teacher"]
+    if small:  # a fold of its four training subjects has fewer clips than the demo's batch
+        teacher = replace(teacher, batch_size=32)
     return SweepConfig(
         name="simulated_study",
         title="Simulated nights: what distillation from EEG is worth",
         dataset=dataset,
         rows=rows,
-        teachers={"teacher": experiment.runs["teacher"]},
+        teachers={"teacher": teacher},
         seeds=(0, 1, 2, 3, 4),
         reference=REFERENCE,
         judgement=Judgement(),

@@ -34,6 +34,7 @@ OTHERS = {
     "kd": "KD",
     "kd_standardised": "KD, standardised logits",
     "dist": "DIST",
+    "c2kd": "C2KD",
 }
 """Names of methods that the paper does not compare."""
 
