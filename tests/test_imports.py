@@ -155,6 +155,13 @@ def test_the_training_command_imports_nothing_slow_that_it_may_not_need(run_pyth
     assert set(found) & SLOW == set()
 
 
+def test_staging_loads_no_library_of_the_training_or_of_pictures(run_python) -> None:
+    """They would take a third of its memory."""
+    found = run_python("import sys, sacd_jax.staging.stager; print(*sys.modules)").stdout.split()
+    heavy = {"grain", "orbax", "optax", "tensorstore", "matplotlib", "scipy.stats", "sklearn"}
+    assert set(found) & heavy == set()
+
+
 @pytest.mark.parametrize("package", ["sacd_jax", "input_pipeline", "configs"])
 def test_no_module_imports_what_its_room_may_not(package: str) -> None:
     forbidden = {"tensorflow", "torch", "pickle"}

@@ -27,7 +27,7 @@ from sacd_jax.objectives.sacd import Sacd
 from sacd_jax.runs import run_folder
 from sacd_jax.runs.lending import lent_teacher
 from sacd_jax.runs.run_folder import RunFolder
-from sacd_jax.tasks import TASKS
+from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.training import teacher_outputs
 from sacd_jax.training.checkpoints import Checkpoints
 from sacd_jax.training.evaluator import Evaluator

@@ -21,7 +21,7 @@ from sacd_jax.runs import model_file, run_folder
 from sacd_jax.runs.goodput import TimeSheet
 from sacd_jax.runs.lending import lender
 from sacd_jax.runs.log import MetricsLog
-from sacd_jax.tasks import TASKS
+from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.tasks.distill import Distill
 from sacd_jax.tasks.train_state import TrainState
 from sacd_jax.training import compiles, device_figures, teacher_folds, teacher_outputs

@@ -18,7 +18,7 @@ from sacd_jax import parallel
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.runs import goodput, log, model_file
 from sacd_jax.runs.run_folder import RunFolder
-from sacd_jax.tasks import TASKS
+from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.training import loop
 from sacd_jax.training.meters import CLOCK
 from sacd_jax.training.profile import Steps

@@ -17,7 +17,7 @@ from sacd_jax import cache_teacher, models, parallel
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, RunConfig
 from sacd_jax.models.encoder import forward
 from sacd_jax.runs import log, model_file, run_folder
-from sacd_jax.tasks import TASKS
+from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.training import teacher_outputs
 from sacd_jax.training.loop import train
 from sacd_jax.training.meters import CLOCK
