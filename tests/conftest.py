@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from input_pipeline.files import only_one
+from tests import miniature
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Before anything imports JAX. The numbers in the tests are a CPU's in float32.
@@ -86,3 +89,15 @@ def _run_python(
             f"--- its output\n{result.stdout}\n--- its errors\n{result.stderr}"
         )
     return result
+
+
+@pytest.fixture(scope="session")
+def demo(root, tmp_path_factory) -> tuple[Path, str]:
+    """The miniature demo, run once for all processes of the tests: its folder, what it printed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "miniature"
+    workdir, printed = folder / "demo", folder / "printed.txt"
+    with only_one(folder / "lock", "another process runs the demo"):
+        if not printed.exists():
+            printed.write_text(miniature.train(root, workdir).stdout)
+    return workdir, printed.read_text()

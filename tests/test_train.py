@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from input_pipeline.files import only_one
 from sacd_jax import evaluate
 from sacd_jax.calibration import fit_temperature
 from sacd_jax.report.experiment import report
@@ -22,32 +21,7 @@ from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging.stager import load_stager
 from sacd_jax.training.evaluator import evaluate_run
 from sacd_jax.training.meters import CLOCK
-
-TOY = ("--config", "configs/demo.py:miniature")
-
-
-def train(root: Path, workdir: Path, *arguments: str, check: bool = True, **options):
-    """Runs the command as a user would, on one device."""
-    command = [sys.executable, "-m", "sacd_jax.train", *TOY, "--workdir", str(workdir), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(root)}  # with JAX_PLATFORMS
-    result = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=1500, **options
-    )
-    if check:
-        assert result.returncode == 0, result.stderr[-3000:]
-    return result
-
-
-@pytest.fixture(scope="session")
-def demo(root, tmp_path_factory) -> tuple[Path, str]:
-    """The miniature demo, run once for all processes of the tests: its folder, what it printed."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "miniature"
-    workdir, printed = folder / "demo", folder / "printed.txt"
-    with only_one(folder / "lock", "another process runs the demo"):
-        if not printed.exists():
-            printed.write_text(train(root, workdir).stdout)
-    return workdir, printed.read_text()
+from tests.miniature import TOY, train
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
