@@ -44,6 +44,7 @@ def test_hand_made_matrix_with_absent_classes():
     assert found["support"] == [4, 2, 4, 0, 0]
     assert metrics.json_ready(found)["recall"] == [0.75, 0.5, 1.0, None, None]
     json.dumps(metrics.json_ready(found), allow_nan=False)
+    assert metrics.json_ready({"a": "b", "c": [None, "d"]}) == {"a": "b", "c": [None, "d"]}
 
 
 def test_kappa_as_printed_in_the_paper_is_out_of_reach():

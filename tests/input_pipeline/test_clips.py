@@ -158,6 +158,27 @@ def test_lost_frames_are_bridged_up_to_the_limit_and_no_further(night, tmp_path)
     assert set(shown[inside]) <= {99.9, 102.0}
 
 
+def test_frames_farther_than_half_a_step_are_lost_and_a_clip_begins_with_the_first_it_has(
+    night, tmp_path
+):
+    lost = [*range(1000, 1018), *range(1500, 1513)]
+    stamps = [k / FPS for k in range(SECONDS * FPS) if k not in lost]
+    gappy = replace(night, video=write_video(tmp_path / "v.mkv", stamps))
+    kept = {clip["clip_index"]: clip for clip in clips(gappy, SETTINGS)}
+    shown = {k: np.array(stamps)[numbers(clip["video"])] for k, clip in kept.items()}
+    # 101.5 s is 0.3 s from the next frame, 102 s is there.
+    np.testing.assert_allclose(shown[3][20:25], [99.9, 99.9, 99.9, 99.9, 102.0])
+    np.testing.assert_allclose(shown[5][:5], [151.5, 151.5, 151.5, 151.5, 152.0])
+
+
+def test_scoring_that_exceeds_the_psg_at_both_ends(night, tmp_path):
+    (tmp_path / "h.csv").write_text("onset,duration,stage\n-60,420,N2\n")
+    made = clips(replace(night, hypnogram=tmp_path / "h.csv"), SETTINGS)
+    kept = {clip["clip_index"]: clip["eeg"][0] for clip in made}
+    assert kept == {k: (k - 2) * 3750 for k in range(2, 10)}
+    assert dict(made.counts) == {"kept": 8, "outside PSG": 6}
+
+
 def test_a_video_in_pieces_with_a_gap(night, tmp_path):
     """Two files, 20 s apart, whose names say when they began; frame n is still n / FPS."""
     paths = []
@@ -240,6 +261,7 @@ def test_filters_of_the_eeg_are_off_unless_asked_for(night):
         {"eeg_band_hz": (35.0, 0.3)},
         {"eeg_band_hz": (0.3, 62.5)},
         {"eeg_band_hz": (0.3,)},
+        {"eeg_band_hz": (0.0, 35.0)},
         {"eeg_notch_hz": 62.5},
         {"frame_rate": 0},
         {"frame_rate": 0.123},
@@ -254,6 +276,11 @@ def test_filters_of_the_eeg_are_off_unless_asked_for(night):
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(UserError):
         ClipSettings(**wrong)
+
+
+@pytest.mark.parametrize("size", [1, 4096])
+def test_settings_at_their_limits(size):
+    ClipSettings(height=size, width=size, max_missing=0.0, max_uncovered=0.0)
 
 
 def test_importing_the_package_is_cheap():

@@ -55,6 +55,23 @@ def test_subjects_whom_nobody_scored_are_trained_on_only(mode):
     assert found.notes[-1] == "3 subjects without a scored night are trained on only"
 
 
+def test_how_many_are_tested_and_validated_on():
+    """The rest of what is learned from; at least one subject of a group stays in each part."""
+    for size, test, validation, counts in (
+        (4, 0.75, 0.2, (2, 1)),
+        (10, 0.2, 0.2, (2, 2)),
+        (10, 0.2, 0.1, (2, 1)),
+        (10, 0.5, 0.5, (5, 3)),
+        (3, 0.9, 0.9, (1, 1)),
+    ):
+        fractions = {"test_fraction": test, "validation_fraction": validation}
+        found = make_splits(nights_of(normal=size), **fractions)
+        assert (len(found.test), len(found.validation)) == counts
+    for size, fraction, count in ((9, 0.2, 2), (9, 0.3, 2), (9, 0.01, 1), (5, 0.9, 3)):
+        options = {"mode": "leave_one_subject_out", "validation_fraction": fraction}
+        assert len(make_splits(nights_of(normal=size), **options).validation) == count
+
+
 def test_the_papers_subjects_give_the_registers_numbers():
     nights = nights_of(normal=30, mild=30, moderate=20, severe=25)
     splits = make_splits(nights, seed=0)

@@ -67,7 +67,7 @@ def _nodes(node: ast.AST, above: tuple[ast.AST, ...] = ()) -> Iterator[tuple[ast
     if isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.TypeAlias)):
         return
     for name, value in ast.iter_fields(node):
-        if name in _NOT_ENTERED:
+        if name in _NOT_ENTERED or (isinstance(node, ast.keyword) and node.arg == "strict"):
             continue
         # Subscripts of types, such as Literal["a"] and dict[str, int] | None.
         if isinstance(node, ast.Assign) and isinstance(value, ast.Subscript) and len(above) == 1:

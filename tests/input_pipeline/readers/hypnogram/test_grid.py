@@ -61,6 +61,26 @@ def test_scoring_that_resumes_off_the_grid_keeps_its_own():
     assert hypnogram.stage.tolist() == [0, 0, *[-1] * 7, 2, 4]
 
 
+def test_a_stage_without_a_duration_among_others_lasts_no_time():
+    """Not even a grid of its own begins with it."""
+    hypnogram = grid([(0, 60, 0), (100, 0, 2), (120, 30, 4), (130, np.nan, 1)], name="n")
+    assert hypnogram.onset_s.tolist() == [0, 30, 60, 90, 120]
+    assert hypnogram.stage.tolist() == [0, 0, -1, -1, 4]
+
+
+@pytest.mark.parametrize("stage", range(5))
+def test_a_clip_that_is_scored_in_part_is_counted_whatever_its_stage(stage):
+    assert grid([(0, 45, stage), (45, 15, -1)], name="n").mixed == 1
+    assert grid([(0, 60, stage), (60, 30, -1)], name="n").mixed == 0
+
+
+def test_two_weeks_are_the_most():
+    last = 14 * 86400 - 30
+    assert len(grid([(0, 30, 0), (last, 30, 2)], name="n").stage) == 14 * 2880
+    with pytest.raises(UserError, match="at most 14 days"):
+        grid([(0, 30, 0), (last + 30, 30, 2)], name="n")
+
+
 def test_two_scorings_of_one_clip_that_differ_make_it_unknown():
     hypnogram = grid([(0, 60, 0), (30, 60, 2), (90, 30, 4), (90, 30, 4)], name="n")
     assert hypnogram.stage.tolist() == [0, -1, 2, 4] and hypnogram.mixed == 1
@@ -70,8 +90,18 @@ def test_stages_without_durations_must_leave_nothing_open():
     assert grid([(0, 0, 0), (30, 0, 2), (60, np.nan, 4)], name="n").stage.tolist() == [0, 2, 4]
     with pytest.raises(UserError, match="open how long each lasts"):
         grid([(0, 0, 0), (90, 0, 2)], name="n")
-    with pytest.raises(UserError, match="do not follow each other every 30 s"):
-        grid([(0, 0, 0), (42, 0, 2)], name="n")
+    for onsets in ((0, 42), (0, 30, 72), (0, 30, 30, 60)):
+        with pytest.raises(UserError, match="do not follow each other every 30 s"):
+            grid([(onset, 0, 2) for onset in onsets], name="n")
+    assert len(grid([(10, 0, 2)], name="n").stage) == 1  # alone, it lasts as long as a clip
+
+
+@pytest.mark.parametrize("epoch_s", [1.0, 2.0, 4.0, 5.0, 10.0, 15.0, 20.0, 30.0])
+def test_usual_epochs_are_told_by_the_distance_of_their_onsets(epoch_s):
+    """Half a minute of N2 and half a minute of REM."""
+    count = round(60 / epoch_s)
+    spans = [(epoch_s * k, float("nan"), 2 if 2 * k < count else 4) for k in range(count)]
+    assert grid(spans, name="n").stage.tolist() == [2, 4 if 30 % epoch_s == 0 else -1]
 
 
 @pytest.mark.parametrize(("epoch_s", "clips"), [(20.0, 4), (30.0, 6)])
