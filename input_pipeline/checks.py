@@ -19,6 +19,8 @@ _TIME_OF_DAY = (
     "(manifest column hypnogram_confirm: date)"
 )
 
+_LONGEST_NIGHT_S = 16 * 3600.0
+
 _FEW = 120 / CLIP_SECONDS  # clips at the ends of a night that may always lack something
 
 
@@ -104,8 +106,9 @@ def compare_times(
         what a user should know, a line each.
 
     Raises:
-        UserError: no scored clip lies in the PSG, or the video lacks too many of those that do. The
-            line says which of the three stands against the other two.
+        UserError: no scored clip lies in the PSG, or few of a scoring that is longer than a night;
+            or the video lacks too many of those that do. The line says which of the three stands
+            against the other two.
     """
     if not scored:
         return list(video_notes)
@@ -133,6 +136,12 @@ def compare_times(
         raise UserError(
             f"night {name}: stages are scored from {first:.0f} to {last:.0f} s, but the PSG lasts "
             f"from 0 to {psg_s:.0f} s{why}"
+        )
+    if last - first > _LONGEST_NIGHT_S and in_psg.sum() < len(onset_s) / 2:
+        raise UserError(
+            f"night {name}: {in_psg.sum()} of {len(onset_s)} scored clips lie in the PSG: scored "
+            f"are {first:.0f} to {last:.0f} s, it lasts {psg_s:.0f} s; are the hypnogram's times "
+            "in seconds, or of 24 hours a day and with the right dates?"
         )
     lacking = int((in_psg & ~in_video).sum())
     if lacking > max(max_uncovered * in_psg.sum(), _FEW):

@@ -46,6 +46,7 @@ def test_a_night_that_fits_together_is_not_spoken_of(times):
         ({"scored": (0, 40 * 30), "psg": 900}, "10 of 40 scored clips lie outside the PSG"),
         ({"scored": (-60, 600), "psg": 900}, "2 of 22 scored clips lie outside the PSG"),
         ({"scored": (0, 1200), "psg": 900, "video": (0, 900)}, "is it longer than the recording"),
+        ({"scored": (-36000, 21600), "psg": 3600, "video": None}, "1800 of 1920 scored clips lie"),
         ({"psg": 3600}, "840 of 960 .*the video has them: is the PSG cut off?"),
         ({"psg": 3600, "video": None}, "840 of 960 .*is it longer than the recording"),
         ({"video": (100, NIGHT)}, "the video lacks 3 of 960 scored clips at its ends"),
@@ -64,6 +65,9 @@ def test_what_is_left_out_is_noted(times, said):
         ({"scored": (-14274 * DAY, NIGHT - 14274 * DAY), "video": None}, "dates do not: .*CSV"),
         ({"video": (DAY + 60, DAY + NIGHT)}, "dates do not: .*video_start.*confirm: date"),
         ({"video": (-900 - DAY, None)}, None),  # a video without a known end may reach here
+        # Times in milliseconds, or of twelve hours a day.
+        ({"scored": (0, 90_000), "psg": 900}, "30 of 3000 .* in seconds, or of 24 hours a day"),
+        ({"scored": (-36000, 21630), "psg": NIGHT - 10, "video": None}, "are the hypnogram's time"),
         # One of the three is of another time.
         ({"scored": (40000, 60000)}, "PSG and video agree: is it the hypnogram of another"),
         ({"scored": (40000, 60000), "video": (40000, 60000)}, "hypnogram and video agree: .*PSG"),

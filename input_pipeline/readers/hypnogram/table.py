@@ -150,7 +150,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
     """The cells of a line that is a row of its own."""
     if '"' not in line:
         return line.split(delimiter)
-    return next(csv.reader([line], delimiter=delimiter, strict=True))
+    return next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))
 
 
 def _is_stage_column(name: str) -> bool:

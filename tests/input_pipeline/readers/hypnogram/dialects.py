@@ -40,6 +40,11 @@ def runs(labels: Labels) -> list[tuple[int, int, int]]:
     return [(a, b - a, labels[a]) for a, b in zip(edges, ends, strict=True)]
 
 
+def spaced(labels: Labels) -> str:
+    rows = [f'"{30 * k}"; "30"; "{w}"\n' for k, w in enumerate(words(labels, *AASM))]
+    return '"Onset (s)"; "Duration (s)"; "Sleep Stage"\n' + "".join(rows)
+
+
 def clock(seconds: float, form: str = "%H:%M:%S") -> str:
     return (START + timedelta(seconds=seconds)).strftime(form)
 
@@ -184,7 +189,7 @@ DIALECTS = {
     **{
         write.__name__: Dialect(write)
         for write in (
-            *(csv_rows, csv_runs, ids, quoted, clock_times, dated_times, half_days),
+            *(csv_rows, csv_runs, ids, quoted, spaced, clock_times, dated_times, half_days),
             *(remlogic, embla, bids_events, bids_hypnogram, nsrr),
         )
     },
