@@ -1,11 +1,13 @@
 """Whether the files of a night fit together; `inspect` asks before a build, a build asks again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
 from input_pipeline.errors import UserError
+from input_pipeline.fingerprints import file_fingerprint
+from input_pipeline.night import Night
 from input_pipeline.readers.edf import Signal
 from input_pipeline.readers.hypnogram import Hypnogram
 from input_pipeline.readers.sync import Clock
@@ -171,6 +173,35 @@ def compare_times(
     if lacking:
         notes.append(f"the video lacks {lacking} of {in_psg.sum()} scored clips at its ends")
     return notes
+
+
+def twin_notes(nights: Sequence[Night]) -> Iterator[str]:
+    """Subjects of one recording, and those that may be one person, a line each: a split would test
+    on what was trained on.
+
+    Files are compared by content, whatever they are called.
+    """
+    spelt: dict[str, Night] = {}
+    holders: dict[tuple[str, str], Night] = {}
+    for night in nights:
+        first = spelt.setdefault(night.subject_id.casefold(), night)
+        if first.subject_id != night.subject_id:
+            yield (
+                f"night {night.night_id}: its subject_id differs from that of night "
+                f"{first.night_id} in capital letters alone; two subjects?"
+            )
+        for kind, files in (("PSG", night.psg_files), ("video", night.video_files)):
+            try:
+                digests = [file_fingerprint(path) for path in files]
+            except OSError:
+                continue  # who reads the file says what is wrong
+            twins = [holders.setdefault((kind, digest), night) for digest in digests]
+            others = [each for each in twins if each.subject_id != night.subject_id]
+            if others:
+                yield (
+                    f"night {night.night_id}: its {kind} is also that of night "
+                    f"{others[0].night_id}, of another subject"
+                )
 
 
 def _whole_days(middle_s: np.ndarray, begin_s: float, end_s: float) -> bool:

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from input_pipeline.checks import compare_times, hypnogram_notes, signal_notes, video_notes
+from input_pipeline.checks import (
+    compare_times,
+    hypnogram_notes,
+    signal_notes,
+    twin_notes,
+    video_notes,
+)
 from input_pipeline.clips import ClipSettings, clips
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
@@ -179,6 +185,8 @@ def _inspect_all(arguments: argparse.Namespace) -> None:
     unusable = 0
     for problem in problems:
         print(f"unusable: {problem}")
+    for note in twin_notes(nights):
+        print(f"note: {note}")
     inspect = functools.partial(inspect_night, settings=settings, full=arguments.full)
     with Progress("inspect nights", total=len(nights), unit="night") as progress:
         for _, findings in parallel_map(inspect, nights, arguments.jobs):

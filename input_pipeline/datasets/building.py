@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from input_pipeline.checks import twin_notes
 from input_pipeline.clip_arrays import input_forms
 from input_pipeline.datasets import data_card, simulated_nights
 from input_pipeline.datasets.dataset_files import (
@@ -158,7 +159,7 @@ def _build(
     nights = [each.night for each in decoded]
     if problems:
         split = given or make_splits(nights, settings.split)
-    for note in split.notes:
+    for note in (*split.notes, *twin_notes(nights)):
         print(f"split: {note}", file=sys.stderr, flush=True)
     needed = sum(file.stat().st_size for each in decoded for file in each.folder.iterdir())
     with whole_folder(folder, needed) as temporary:

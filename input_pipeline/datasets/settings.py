@@ -88,7 +88,13 @@ def night_description(night: Night) -> dict[str, Any]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):
-            return [value.name, file_fingerprint(value)]
+            try:
+                return [value.name, file_fingerprint(value)]
+            except OSError as error:  # its file name may be a patient's
+                raise UserError(
+                    f"night {night.night_id}: a file of the manifest cannot be read "
+                    f"({error.strerror})"
+                ) from None
         if isinstance(value, tuple):
             return [plain(each) for each in value]
         return value.isoformat() if isinstance(value, datetime) else value

@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from input_pipeline.checks import compare_times
+from input_pipeline.checks import compare_times, twin_notes
 from input_pipeline.errors import UserError
+from input_pipeline.night import Night
 from input_pipeline.readers.sync import Clock
 
 NIGHT = 8 * 3600.0
@@ -81,3 +82,21 @@ def test_the_file_that_does_not_fit_is_blamed(times, said):
     found = compare(**times)
     assert not re.search(r"\d{6}", str(found))  # days between dates would tell the true date
     assert found == [] if said is None else re.search(said, str(found)), found
+
+
+def test_one_recording_under_several_names_is_noted(tmp_path):
+    for name, content in {"a": "1", "b": "2", "copy of a": "1", "c": "3", "v": "4"}.items():
+        (tmp_path / name).write_text(content)
+    nights = [
+        Night("n1", "s1", tmp_path / "v", tmp_path / "a"),
+        Night("n2", "s1", None, tmp_path / "b"),
+        Night("n3", "s3", None, (tmp_path / "c", tmp_path / "copy of a")),
+        Night("n4", "s1", tmp_path / "v", tmp_path / "not there"),
+        Night("n5", "S3", None, tmp_path / "d"),
+    ]
+    assert list(twin_notes(nights)) == [
+        "night n3: its PSG is also that of night n1, of another subject",
+        "night n5: its subject_id differs from that of night n3 in capital letters alone; two "
+        "subjects?",
+    ]
+    assert list(twin_notes(nights[:2])) == []

@@ -211,6 +211,18 @@ def test_the_fingerprint_is_of_contents_and_not_of_places(tmp_path, decoded):
     assert len(names) == 7
 
 
+def test_a_file_that_may_not_be_read_is_not_named(tmp_path, monkeypatch):
+    """Names of recordings may be those of patients."""
+    manifest, _ = fake_manifest(tmp_path, 3)
+
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("input_pipeline.datasets.settings.file_fingerprint", forbidden)
+    with pytest.raises(UserError, match=r"night n00: a file .* \(Permission denied\)$"):
+        prepare(DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS), tmp_path / "data")
+
+
 def test_a_split_file_is_followed(tmp_path, decoded):
     manifest, nights = fake_manifest(tmp_path, 4)
     value = {"settings": {}, "train": ["s01", "s02"], "validation": ["s03"], "test": ["s00"]}
