@@ -46,7 +46,7 @@ def parallel_map(
     os.environ.update(SINGLE_THREADED)  # spawned workers read it when they import NumPy
     try:
         with ProcessPoolExecutor(
-            jobs, mp_context=get_context("spawn"), initializer=_end_with_parent
+            jobs, mp_context=get_context("spawn"), initializer=end_with_parent
         ) as pool:
             try:
                 with _interrupts_kept():
@@ -86,7 +86,7 @@ def _interrupts_kept() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Lets a worker end when its parent is killed; on its own it would wait for work for ever."""
     parent = parent_process()
 

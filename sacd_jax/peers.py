@@ -26,6 +26,7 @@ _LEFT = "left"
 _PERIOD_SECONDS = 1.0  # and a 64th of a second more for each process: all listen to all
 _SILENT_PERIODS = 5
 _LEFT_SECONDS = 20.0  # all leave within moments, or something is wrong
+_NOT_MET = "Gloo context initialization failed: DEADLINE_EXCEEDED"  # XLA gives them 30 s
 _DYING_SECONDS = 5  # a process that was killed still takes calls for a moment
 
 
@@ -186,6 +187,8 @@ def watch(client: Store, process: int, count: int, address: str) -> None:
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         if not issubclass(kind, KeyboardInterrupt):
+            if _NOT_MET in str(error):
+                give_up(f"the other processes did not answer in time; {peers.goes_on()}")
             peers.blame()
         hook(kind, error, trace)
 

@@ -145,6 +145,22 @@ def test_an_abort_after_the_last_word_keeps_its_exit_status(run_python):
     assert ended.returncode == 130 and len(ended.stderr.splitlines()) == 1
 
 
+NOT_MET = """
+from sacd_jax import peers
+from tests.test_peers import Store
+peers.watch(Store(), 1, 2, "127.0.0.1:1")
+raise RuntimeError("UNKNOWN: Gloo context initialization failed: DEADLINE_EXCEEDED: GetKeyValue()")
+"""
+
+
+def test_processes_that_do_not_meet_in_time_are_to_be_started_again(run_python):
+    ended = run_python(NOT_MET, check=False)
+    assert ended.returncode == 75
+    assert ended.stderr == (
+        "error: the other processes did not answer in time; the same command goes on\n"
+    )
+
+
 def _close_when_called(server):
     server.accept()[0].close()
     server.close()

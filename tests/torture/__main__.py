@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.torture import commands, kills, targets
+from tests.torture import commands, full_disk, kills, memory, targets
 from tests.torture.fuzz import Outcome, fuzz_all
 
 
@@ -34,6 +34,20 @@ def report_kills(outcome: kills.Outcome) -> str:
     return "\n".join([*lines, *outcome.failures])
 
 
+def report_disk(outcome: kills.Outcome) -> str:
+    """How often, and where, the disk was full, then a line for each failure."""
+    times = f"{sum(outcome.phases.values())} full disks, {len(outcome.failures)} failures"
+    places = ", ".join(f"{name} {times}" for name, times in outcome.phases.most_common())
+    return "\n".join([times, places, *outcome.failures])
+
+
+def report_memory(resident: dict[int, int]) -> str:
+    """What was resident at the beginning and at the end."""
+    steps = (memory.SETTLED, max(resident))
+    found = [f"{memory.at(resident, step) / 1e6:.0f} MB at step {step}" for step in steps]
+    return f"resident: {', '.join(found)}"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point; 1 if anything failed is the exit status."""
     parser = argparse.ArgumentParser(
@@ -47,6 +61,10 @@ def main(argv: list[str] | None = None) -> int:
         "--commands", action="store_true", help="read by whole commands, not by single readers"
     )
     parser.add_argument("--kills", type=int, default=0, metavar="N", help="killed trainings")
+    parser.add_argument(
+        "--full-disk", action="store_true", help="a training on a disk too small (root, tmpfs)"
+    )
+    parser.add_argument("--steps", type=int, default=0, metavar="N", help="memory of a training")
     parser.add_argument("--only", choices=names, help="one reader alone")
     parser.add_argument("--first", type=int, default=0, help="number of each reader's first input")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other damages and kills")
@@ -58,8 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         help="of the trainings; the kills in its log are counted, so that they go on (%(default)s)",
     )
     arguments = parser.parse_args(argv)
-    if not (arguments.fuzz or arguments.kills):
-        parser.error("expected --fuzz or --kills")
+    if not (arguments.fuzz or arguments.kills or arguments.full_disk or arguments.steps):
+        parser.error("expected --fuzz, --kills, --full-disk or --steps")
     begun, failed = time.perf_counter(), False
     if arguments.fuzz:
         module = commands if arguments.commands else targets
@@ -79,6 +97,12 @@ def main(argv: list[str] | None = None) -> int:
         outcome = torture.run(arguments.kills, arguments.jobs)
         print(report_kills(outcome))
         failed |= bool(outcome.failures)
+    if arguments.full_disk:
+        outcome = full_disk.fill(arguments.folder, arguments.seed)
+        print(report_disk(outcome))
+        failed |= bool(outcome.failures)
+    if arguments.steps:
+        print(report_memory(memory.resident(arguments.folder, arguments.steps)))
     print(f"{time.perf_counter() - begun:.0f} s")
     return int(failed)
 

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
 from safetensors.numpy import load_file
+from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
 
 from sacd_jax.training.meters import CLOCK
 
@@ -33,6 +35,8 @@ def differences(reference: Path, other: Path, exact: bool = True) -> list[str]:
         rounded = not exact and not name.startswith("data/")
         if first.name == "metrics.jsonl" or (rounded and name.endswith(_ROUNDED)):
             found += [f"{name}: {what}" for what in _numbers(first, second, exact)]
+        elif ".array_record" in name:
+            found += [f"{name} differs"] * (_records(first) != _records(second))
         elif first.is_file() and not (rounded and name.endswith(_ROUNDED_AS_TEXT)):
             one, two = (_TIMES.sub(b"", file.read_bytes()) for file in (first, second))
             found += [f"{name} differs"] * (one != two)
@@ -71,6 +75,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         for name, value in line.items()
         if name not in CLOCK
     }
+
+
+def _records(path: Path) -> list[Example]:
+    """Clips; their bytes hold the features in an order that no two processes share."""
+    reader = ArrayRecordReader(str(path))
+    return [Example.FromString(record) for record in reader.read_all()]
 
 
 def _same(one: np.ndarray, other: np.ndarray, exact: bool) -> bool:

@@ -16,13 +16,17 @@ from sacd_jax.config import (
     RunConfig,
 )
 
+_STEPS_A_PASS = 1.92  # of 23 clips
 
-def get_config(passes: float = 6.0) -> Experiment:
+
+def get_config(steps: int = 12) -> Experiment:
     """The experiment; its figures mean nothing.
 
     Args:
-        passes: of each training.
+        steps: of the student, about. It logs each step, saves each second one and evaluates each
+            fourth; at most a hundred times each.
     """
+    passes = steps / _STEPS_A_PASS
     dataset = DatasetSettings(
         "simulated",
         simulation=SimulationSettings(nights=6, hours=0.1, height=32, width=32, frame_rate=1.0),
@@ -34,7 +38,7 @@ def get_config(passes: float = 6.0) -> Experiment:
         student=EncoderConfig("mlp", {"width": 8, "embedding_dim": 12}),
         sampling=Sampling(moments=4),
         batch_size=12,
-        passes=passes,
+        passes=6.25,
         evaluate_every_passes=2.0,
         checkpoint_every_passes=1.0,
         log_every_steps=1,
@@ -42,6 +46,10 @@ def get_config(passes: float = 6.0) -> Experiment:
     )
     student = replace(
         teacher,
+        passes=passes,
+        evaluate_every_passes=max(2.0, passes / 100),
+        checkpoint_every_passes=max(1.0, passes / 100),
+        log_every_steps=max(1, steps // 100),
         task="distill",
         student=EncoderConfig("mlp", {"input_key": "video", "width": 8, "embedding_dim": 12}),
         optimizer=OptimizerConfig(learning_rate=0.01),

@@ -4,7 +4,9 @@ None of JAX's devices are open in it yet.
 """
 
 import atexit
+import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from input_pipeline.command_errors import one_line_errors
+from input_pipeline.processes import end_with_parent
 from sacd_jax import train
 
 CONFIG = Path(__file__).with_name("experiment.py")
@@ -40,6 +43,7 @@ class Start:
         kill_at: int = 0,
         imports: bool = False,
         core: int | None = None,
+        config: str = str(CONFIG),
     ):
         """
         Args:
@@ -48,6 +52,7 @@ class Start:
             kill_at: the file operation at which the first process kills itself; never if 0.
             imports: start as a user does, with everything still to be imported.
             core: on which it all runs, decoding included, which else starts workers of its own.
+            config: the experiment.
         """
         self.logs = [workdir.with_name(f"{workdir.name}.{number}.txt") for number in range(count)]
         self._label = workdir.with_name(f"{workdir.name}.phase")
@@ -60,7 +65,7 @@ class Start:
         for number, log in enumerate(self.logs):
             of_this_one = {"JAX_NUM_PROCESSES": str(count), "JAX_PROCESS_ID": str(number)}
             environment = together | of_this_one if count > 1 else {}
-            arguments = (workdir, log, environment, imports, core)
+            arguments = (workdir, config, log, environment, imports, core)
             watched = (self._label, kill_at) if number == 0 else None
             self.processes.append(forks().Process(target=_train, args=(*arguments, watched)))
             self.processes[-1].start()
@@ -86,6 +91,14 @@ class Start:
         """Exit codes, negative for a signal; None of those that run."""
         return {process.exitcode for process in self.processes}
 
+    def resident_bytes(self) -> int:
+        """Of the first process, without pages of files, which come and go; 0 once it has ended."""
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{self.processes[0].pid}/status").read_text()
+            if found := re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE):
+                return int(found[1]) * 1024
+        return 0
+
     def phase(self) -> str:
         """What was last done in the folder."""
         return self._label.read_text().rstrip()
@@ -94,9 +107,14 @@ class Start:
         """What the processes printed."""
         return "\n".join(log.read_text(errors="replace") for log in self.logs if log.exists())
 
+    def last_words(self) -> str:
+        """The end of what they printed."""
+        return "\n".join(f"    {line}" for line in self.said().splitlines()[-25:])
+
 
 def _train(
     workdir: Path,
+    config: str,
     log: Path,
     environment: dict[str, str],
     imports: bool,
@@ -112,9 +130,10 @@ def _train(
         os.dup2(file.fileno(), 2)
     if core is not None:
         os.sched_setaffinity(0, {core})
-    arguments = [f"--config={CONFIG}", f"--workdir={workdir}"]
+    arguments = [f"--config={config}", f"--workdir={workdir}"]
     if imports:
         os.execv(sys.executable, [sys.executable, "-m", "sacd_jax.train", *arguments])
+    end_with_parent()
     if watched is not None:
         _watch_files(str(workdir), *watched)
     try:

@@ -1,4 +1,4 @@
-"""The torture of kills counts what it should, and some kills are survived."""
+"""The torture of trainings notices what it should; some kills and full disks are survived."""
 
 import json
 
@@ -9,6 +9,8 @@ from input_pipeline.files import write_json
 from sacd_jax.report import html
 from tests.torture.__main__ import main
 from tests.torture.compare import differences
+from tests.torture.full_disk import fill, small_disk
+from tests.torture.memory import at
 from tests.torture.started import phase_of
 
 
@@ -75,6 +77,23 @@ def test_what_a_killed_process_left_is_noticed(tmp_path, name):
 )
 def test_the_phase_is_told_by_the_file(path, phase):
     assert phase_of(path) == phase
+
+
+def test_memory_is_looked_at_when_the_step_is_done():
+    assert at({10: 5, 250: 7, 400: 9}, 200) == 7
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_disk_that_is_always_too_small(tmp_path):
+    try:
+        with small_disk(tmp_path / "tried", 2**20):
+            pass
+    except PermissionError as error:
+        pytest.skip(f"no file system can be mounted here: {error}")
+    found = fill(tmp_path)
+    assert found.failures == []
+    assert sum(found.phases.values()) > 10 and len(found.phases) > 5
 
 
 @pytest.mark.slow

@@ -1,0 +1,84 @@
+"""Runs an experiment on a disk that is too small, makes a little room, and starts it again."""
+
+import contextlib
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.torture.compare import differences
+from tests.torture.kills import HANGS_SECONDS, Outcome, remove, undisturbed
+from tests.torture.started import Start
+
+_LEAST, _MOST = 2**12, 2**18
+"""Bytes of room that are made at a time; their logarithms are drawn evenly."""
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """Mounts a file system of so many bytes in memory on a folder.
+
+    Raises:
+        PermissionError: only root may mount, and in some containers nobody.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def _mount(*arguments: str | Path) -> None:
+    if shutil.which("mount") is None:
+        raise PermissionError("no mount on this machine")
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise PermissionError(done.stderr.strip())
+
+
+def fill(folder: Path, seed: int = 0) -> Outcome:
+    """Runs one experiment until it has room enough, and compares it with an undisturbed one.
+
+    Its simulated nights, the largest part, are there: all else meets the full disk.
+
+    Args:
+        folder: keeps what is compared with.
+        seed: another seed, other sizes.
+    """
+    workdir = folder / "full-disk"
+    reference, _ = undisturbed(folder)
+    remove(workdir)
+    rng = random.Random(seed)
+    outcome = Outcome(experiments=1)
+    nights = next((reference / "data").glob("nights-*"))
+    size = _LEAST + 4096 * sum(1 + path.stat().st_size // 4096 for path in nights.rglob("*"))
+    with small_disk(workdir, size):
+        shutil.copytree(nights, workdir / "data" / nights.name)
+        while not outcome.failures:
+            start = Start(workdir)
+            if not start.wait(HANGS_SECONDS):
+                start.send(9)
+                outcome.failures.append(f"hangs in {start.phase()}\n{start.last_words()}")
+            elif start.codes() == {0}:
+                outcome.failures += differences(reference, workdir)
+                break
+            outcome.failures += [f"{wrong}\n{start.last_words()}" for wrong in _wrong(start)]
+            outcome.phases[start.phase()] += 1
+            size += int(_LEAST * (_MOST / _LEAST) ** rng.random())
+            _mount("-o", f"remount,size={size}", workdir)
+    remove(workdir)
+    return outcome
+
+
+def _wrong(start: Start) -> Iterator[str]:
+    """What a start that met a full disk should not have done."""
+    said = start.said()
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    if start.codes() != {1}:
+        yield f"ended with {start.codes()} in {start.phase()}"
+    elif len(errors) != 1 or "make room" not in errors[0]:
+        yield f"{len(errors)} lines of error, expected one that asks for room"
+    elif said.rstrip().splitlines()[-1] != errors[0] or "Traceback" in said:
+        yield "more was said than one line"
