@@ -178,11 +178,14 @@ def strata_table(results: Results, grouping: Grouping) -> Table:
             found = by_title[grouping.title].get(label)
             if found is None:
                 continue
+            if not found.views:  # the same for every row
+                sizes = (Cell(str(found.subjects)), Cell(str(found.clips)))
+                body.append((Cell(label), *sizes, *(Cell("–"),) * (2 * len(VIEWS))))
+                break
             cells = [Cell(f"{label}: {name}"), Cell(str(found.subjects)), Cell(str(found.clips))]
             for view in VIEWS:
                 for figure in ("accuracy", "kappa"):
-                    estimate = found.views.get(view, {}).get(figure)
-                    cells.append(tables.estimate_cell(figure, estimate) if estimate else Cell("–"))
+                    cells.append(tables.estimate_cell(figure, found.views[view][figure]))
             body.append(tuple(cells))
     header = ["", "subjects", "clips"]
     for view in VIEWS:

@@ -58,7 +58,9 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; ma
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
 @media (max-width: 40rem) { figure { overflow-x: auto; }
-  figure img { width: 44rem; max-width: none; } }
+  figure img { width: 44rem; max-width: none; } dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .5rem; } th, td { padding: .32rem .35rem; }
+  th:first-child, td:first-child { min-width: 5rem; } th.prose, td.prose { min-width: 8rem; } }
 @media print { main { padding: 0; max-width: none; } body { font-size: 12px; }
   h1, h2, summary { break-after: avoid; } figure, tr, .answer, .tiles div { break-inside: avoid; }
   .wide { overflow: visible; } th, td { padding: .2rem .35rem; }

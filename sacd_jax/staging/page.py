@@ -131,7 +131,13 @@ def _parts(night: StagedNight, statistics: Mapping[str, Any], picture: bytes) ->
     for note in night.notes:
         yield html.paragraph(f"Video: {note}", "soft")
     yield html.heading("How the network was trained and tested")
-    yield html.definitions((key, str(value)) for key, value in night.model.items())
+    yield html.definitions((key, _fact(value)) for key, value in night.model.items())
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _minutes(value: float | None) -> str:
