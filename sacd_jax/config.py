@@ -189,6 +189,8 @@ class RunConfig(Settings):
         consecutive_clips: clips of a group in `contiguous` batches, of a sequence in `sequences`.
         passes: length of the run in passes over the train split.
         class_weights: of the cross-entropy; a rule of `sacd_jax.tasks.class_weights`.
+        ogm_ge: alpha of OGM-GE, which holds back the leading modality of a student `fusion` of one
+            layer in the first half of the run (`sacd_jax.tasks.modulation`); 0 does not.
         logit_adjustment: tau; the cross-entropy adds tau times the logarithm of each class's share
             of the training labels to its logit, so that the network need not bid low for rare
             classes (Menon et al. 2021); predictions are made without.
@@ -242,6 +244,7 @@ class RunConfig(Settings):
     consecutive_clips: Count = 16
     passes: Positive = 80.0
     class_weights: ClassWeights = "none"
+    ogm_ge: NotNegative = 0.0
     logit_adjustment: NotNegative = 0.0
     label_fraction: Share = 1.0
     unlabelled: Literal["leave_out", "distill"] = "leave_out"
@@ -297,6 +300,13 @@ class RunConfig(Settings):
             raise UserError(
                 "unlabelled is 'distill', but batch_mode 'balanced' repeats clips by their label: "
                 "expected 'shuffled' or 'contiguous'"
+            )
+        of_student = self.student.options
+        fused = self.student.name == "fusion" and not of_student.get("frozen")
+        if self.ogm_ge and not (fused and of_student.get("layers", 1) == 1 and not distill):
+            raise UserError(
+                "ogm_ge is set, expected task 'classify' of a student fusion with layers 1 that is "
+                "not frozen"
             )
         if self.logit_adjustment and self.batch_mode == "balanced":
             raise UserError(

@@ -16,6 +16,7 @@ from sacd_jax.models.encoder import Batch, forward
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.tasks import optimizer, train_state
 from sacd_jax.tasks.augment import augment
+from sacd_jax.tasks.modulation import UNTIL, Modulation
 from sacd_jax.tasks.task import Setup, Task
 from sacd_jax.tasks.terms import Scalars, metrics_of, own_terms, weighted_sum
 from sacd_jax.tasks.train_state import TrainState, Tree
@@ -23,7 +24,13 @@ from sacd_jax.tasks.train_state import TrainState, Tree
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classify(Task):
-    """Cross-entropy on the stages, and the loss terms of the network's own recipe."""
+    """Cross-entropy on the stages, and the loss terms of the network's own recipe.
+
+    Attributes:
+        modulation: of the gradients of a fusion; None leaves them as they are.
+    """
+
+    modulation: Modulation | None = None
 
     @classmethod
     def make(
@@ -59,6 +66,7 @@ class Classify(Task):
             augment=run.augment,
             class_weights=weights,
             logit_offsets=setup.logit_offsets(),
+            modulation=Modulation(run.ogm_ge, round(UNTIL * total_steps)) if run.ogm_ge else None,
             setup=setup,
         )
 
@@ -113,6 +121,11 @@ class Classify(Task):
         (total, (terms, output, batch_stats)), gradients = jax.value_and_grad(loss, has_aux=True)(
             state.params
         )
+        if self.modulation is not None:
+            rng = jax.random.fold_in(dropout_rng, 1)
+            student, params = gradients["student"], state.params["student"]
+            student = self.modulation(student, params, output, clips, rng, state.step)
+            gradients = {**gradients, "student": student}
         metrics = metrics_of(total, terms, output, clips, gradients)
         carry = output.extras["carry"] if state.carry else state.carry
         state = state.updated(self.optimizer, gradients, batch_stats, state.buffers, carry=carry)
