@@ -13,6 +13,7 @@ import pytest
 from input_pipeline.disk import DiskFullError
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
+from sacd_jax.training import checkpoints
 from sacd_jax.training.checkpoints import Checkpoints
 
 
@@ -231,6 +232,20 @@ def test_a_checkpoint_that_would_not_fit_is_not_begun(tmp_path, monkeypatch):
         writer.save(state(), 1)
     assert writer.latest() is None and list((tmp_path / "c").iterdir()) == []
     writer.close()
+
+
+@pytest.mark.parametrize(("arrays", "numbers"), [(300, 3), (2, 2**19)])
+def test_the_room_that_is_asked_for_is_enough(tmp_path, monkeypatch, arrays, numbers):
+    """For bits that cannot be compressed, whole blocks of the disk and Orbax's own files."""
+    asked = []
+    monkeypatch.setattr(checkpoints, "check_room", lambda path, needed: asked.append(needed))
+    bits = np.random.default_rng(0).integers(0, 2**32, (arrays, numbers), np.uint32)
+    writer = Checkpoints(tmp_path / "c", {})
+    writer.save({str(number): jnp.asarray(row) for number, row in enumerate(bits)}, 1)
+    writer.wait()
+    writer.close()
+    taken = sum(path.stat().st_blocks * 512 for path in tmp_path.rglob("*"))
+    assert bits.nbytes < taken <= asked[0]
 
 
 ACROSS_DEVICES = """
