@@ -216,6 +216,8 @@ class RunConfig(Settings):
         embeddings_of: a finished run, by its name in the experiment or its folder: the student
             reads that network's stored embeddings of the clips in place of the clips. None: clips.
         key_encoder_decay: of the student's moving average, which makes the keys of memory banks.
+        key_encoder_every: the average computes keys in every so many-th step alone, and the
+            student's bank takes those; 2 saves half of its forward passes.
         select: which network is kept: that of the `best` validation accuracy, or the `last`.
         evaluate_every_passes: how often the validation split is predicted.
         checkpoint_every_passes: how often the state is saved.
@@ -256,6 +258,7 @@ class RunConfig(Settings):
     teacher_trainable: bool = False
     embeddings_of: Name | None = None
     key_encoder_decay: Share = 0.999
+    key_encoder_every: Count = 1
     select: Literal["best", "last"] = "best"
     evaluate_every_passes: Positive = 1.0
     checkpoint_every_passes: Positive = 1.0

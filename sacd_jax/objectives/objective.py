@@ -25,10 +25,12 @@ class Keys:
     Attributes:
         student: output of the average of the student's weights.
         teacher: the same of a teacher that trains; a frozen teacher's own output.
+        fresh: whether `student` was computed in this step, and is not zeros; None: in every step.
     """
 
     student: EncoderOutput
     teacher: EncoderOutput
+    fresh: Bool[Array, ""] | None = None
 
 
 @struct.dataclass

@@ -216,6 +216,8 @@ class Sacd(Objective):
         if seen.keys is not None:
             embeddings["teacher_key"] = seen.keys.teacher.embedding
         rows = {"stage": seen.batch["stage"], "mask": seen.mask, **embeddings}
+        if seen.keys is not None and seen.keys.fresh is not None:
+            rows["key_mask"] = seen.mask & seen.keys.fresh
         num_classes = seen.student.logits.shape[-1] if self.hardest_per == "class" else None
         terms = partial(self._terms, num_classes=num_classes)
         whole = (params, buffers, seen.step)
@@ -309,7 +311,10 @@ class Sacd(Objective):
         changed: dict[str, Any] = {}
         if self.lc_directions == "both":
             key = l2_normalise(batch.get("student_key", batch["student"]))
-            changed["student_bank"] = memory_bank.push(buffers["student_bank"], key, labels, rows)
+            fresh = labels
+            if "key_mask" in batch:
+                fresh = jnp.where(batch["key_mask"], labels, memory_bank.EMPTY)
+            changed["student_bank"] = memory_bank.push(buffers["student_bank"], key, fresh, rows)
         if "projection" in buffers:
             changed["projection"] = optax.incremental_update(
                 _constant(params["projection"]),

@@ -15,6 +15,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -53,6 +54,7 @@ class Distill(Task):
         teacher: its network; None: its stored outputs come with the batch.
         objective: the method.
         key_encoder_decay: of the momentum encoders, where the method needs them.
+        key_encoder_every: see `RunConfig`.
         teacher_trainable: the teacher trains as well.
         unlabelled: clips without a label take part in the method's terms, and the cross-entropy is
             scaled by the labelled share of the batch.
@@ -63,6 +65,7 @@ class Distill(Task):
     teacher: Encoder | None
     objective: Objective
     key_encoder_decay: float = 0.999
+    key_encoder_every: int = 1
     teacher_trainable: bool = False
     unlabelled: bool = False
     pseudo_label_confidence: float | None = None
@@ -124,6 +127,7 @@ class Distill(Task):
             optimizer=optimizer.accumulated(both, run.accumulate),
             augment=run.augment,
             key_encoder_decay=run.key_encoder_decay,
+            key_encoder_every=run.key_encoder_every,
             class_weights=weights,
             logit_offsets=setup.logit_offsets(),
             teacher_trainable=run.teacher_trainable,
@@ -280,13 +284,22 @@ class Distill(Task):
         """
         if not self.objective.needs_keys:
             return None
-        variables = {"params": state.key_encoder["student"], "batch_stats": state.batch_stats}
-        student, _ = forward(self.student, variables, batch, train=False)
+
+        def of_student() -> EncoderOutput:
+            variables = {"params": state.key_encoder["student"], "batch_stats": state.batch_stats}
+            return forward(self.student, variables, batch, train=False)[0]
+
+        if self.key_encoder_every == 1:
+            student, fresh = of_student(), None
+        else:
+            fresh = state.step % self.key_encoder_every == 0
+            shapes = jax.eval_shape(of_student)
+            student = jax.lax.cond(fresh, of_student, lambda: optax.tree.zeros_like(shapes))
         if teacher is None:
             assert self.teacher is not None  # one that trains is there
             variables = {**state.teacher, "params": state.key_encoder["teacher"]}
             teacher, _ = forward(self.teacher, variables, batch, train=False)
-        return jax.lax.stop_gradient(Keys(student, teacher))
+        return jax.lax.stop_gradient(Keys(student, teacher, fresh))
 
     def _trained_teacher(
         self, variables: Mapping[str, Tree], batch: Batch, rng: jax.Array

@@ -51,7 +51,7 @@ def compiled_text() -> str:
     heads, buffers = objective.init(key, *specs, DataSpec(BATCH, stage, 5, BATCH, 1))
     mesh = parallel.make_mesh()
     state = parallel.replicate(task.first_state(0, *networks, heads, buffers), mesh)
-    step = jax.jit(task.train_step, donate_argnums=0)
+    step = parallel.jit_step(task.train_step, mesh, state)
     return step.lower(state, parallel.to_device(mesh)(batch)).compile().as_text()
 
 

@@ -125,6 +125,20 @@ def test_key_encoder_is_the_moving_average(sacd):
     np.testing.assert_array_equal(keys.teacher.embedding, frozen.embedding)
 
 
+def test_keys_of_every_other_step_fill_the_students_bank() -> None:
+    task = dataclasses.replace(distill_task({"graph": 0.0}), key_encoder_every=2)
+    batch = as_arrays(make_batch(0))
+    step = jax.jit(task.train_step)
+    first, _ = step(distill_state(task, batch), batch)
+    second, _ = step(first, batch)
+    third, _ = step(second, batch)
+    banks = [state.buffers["student_bank"].features for state in (first, second, third)]
+    assert np.any(banks[0]) and np.any(banks[2] != banks[1])
+    np.testing.assert_array_equal(banks[0], banks[1])
+    cursors = [int(state.buffers["teacher_bank"].cursor) for state in (first, second)]
+    assert cursors == [32 % 24, 64 % 24]
+
+
 def test_stored_teacher_outputs_serve_as_well_as_the_network(sacd):
     task, batch, state, step = sacd
     output, _ = forward(task.teacher, state.teacher, batch, train=False)
@@ -165,7 +179,7 @@ mesh = parallel.make_mesh()
 task = distill_task()
 state = parallel.replicate(distill_state(task, as_arrays(make_batch(0))), mesh)
 put = parallel.to_device(mesh)
-step = jax.jit(task.train_step, donate_argnums=0)
+step = parallel.jit_step(task.train_step, mesh, state)
 for i in range(4):
     state, metrics = step(state, put(make_batch(i)))
 leaves = jax.tree.leaves((state.params, state.buffers, state.batch_stats, metrics))
