@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from tests.torture.compare import differences
 from tests.torture.kills import HANGS_SECONDS, Outcome, remove, undisturbed
-from tests.torture.started import Start
+from tests.torture.started import Start, phase_of
 
 _LEAST, _MOST = 2**12, 2**18
 """Bytes of room that are made at a time; their logarithms are drawn evenly."""
@@ -65,7 +66,8 @@ def fill(folder: Path, seed: int = 0) -> Outcome:
                 outcome.failures += differences(reference, workdir)
                 break
             outcome.failures += [f"{wrong}\n{start.last_words()}" for wrong in _wrong(start)]
-            outcome.phases[start.phase()] += 1
+            named = re.search(rf"^error: {re.escape(str(workdir))}/([^:]+): ", start.said(), re.M)
+            outcome.phases[phase_of(named[1]) if named else start.phase()] += 1
             size += int(_LEAST * (_MOST / _LEAST) ** rng.random())
             _mount("-o", f"remount,size={size}", workdir)
     remove(workdir)
