@@ -19,7 +19,8 @@ def _experiment(folder, value=1.0, index=3, speed=5.0, data="bytes", steps=(4, 8
     for step in steps:
         (run / "checkpoints" / str(step)).mkdir(parents=True)
         (run / "checkpoints" / str(step) / "dated").write_text(str(speed))
-    np.savez(run / "predictions_test.npz", index=np.array([index]), logits=np.array([value]))
+    arrays = {"index": np.array([index]), "logits": np.array([value]), "weights": str(value)}
+    np.savez(run / "predictions_test.npz", **arrays)
     line = {"step": 1, "split": "train", "loss": value, "clips_per_second": speed}
     (run / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (run / "goodput.json").write_text(str(speed))
