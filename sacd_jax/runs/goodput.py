@@ -47,12 +47,15 @@ class Start:
         first_step: the step that it went on from.
         last_step: the last one that it ended.
         seconds: by kind.
+        unfinished: seconds of training since the last step was ended: a process that waits in vain
+            for one that was lost spends many.
     """
 
     began: float
     first_step: int
     last_step: int
     seconds: Mapping[str, float]
+    unfinished: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,16 +103,21 @@ def spent(starts: Sequence[Start]) -> Spent:
         for kind in KINDS:
             name = "restart" if kind == "start" and number else kind
             seconds[name] += start.seconds.get(kind, 0.0)
-        if start.last_step > start.first_step:
-            kept = min((each.first_step for each in later), default=start.last_step)
-            again = start.last_step - min(max(kept, start.first_step), start.last_step)
-            share = again / (start.last_step - start.first_step)
-            lost = share * start.seconds.get("train", 0.0)
+        if later:
+            lost = _lost(start, min(each.first_step for each in later))
             seconds["lost"] += lost
             seconds["train"] -= lost
-        if later:
             away += max(later[0].began - start.began - sum(start.seconds.values()), 0.0)
     return Spent(len(starts), seconds, away)
+
+
+def _lost(start: Start, kept: int) -> float:
+    """Seconds of training of a start, of which steps up to `kept` were not done again."""
+    train = start.seconds.get("train", 0.0)
+    ended = train - start.unfinished
+    steps = start.last_step - start.first_step
+    again = start.last_step - min(max(kept, start.first_step), start.last_step)
+    return start.unfinished + (ended * again / steps if steps else 0.0)
 
 
 def read(workdir: Path) -> list[Start]:
@@ -132,7 +140,11 @@ def read(workdir: Path) -> list[Start]:
 def _start(stored: dict[str, Any]) -> Start:
     seconds = {kind: float(stored["seconds"].get(kind, 0.0)) for kind in KINDS}
     return Start(
-        float(stored["began"]), int(stored["first_step"]), int(stored["last_step"]), seconds
+        float(stored["began"]),
+        int(stored["first_step"]),
+        int(stored["last_step"]),
+        seconds,
+        float(stored.get("unfinished", 0.0)),
     )
 
 
@@ -140,12 +152,15 @@ class TimeSheet:
     """The starts of a run, the present one the last; nothing is written before it `begins`."""
 
     def __init__(
-        self, workdir: Path, now: Callable[[], tuple[int, Mapping[str, float]]], writes: bool
+        self,
+        workdir: Path,
+        now: Callable[[], tuple[int, Mapping[str, float], float]],
+        writes: bool,
     ):
         """
         Args:
             workdir: of the run.
-            now: steps that this start has done, and its seconds by kind.
+            now: steps that this start has ended, its seconds by kind, and those unfinished.
             writes: whether this process keeps the file; others only count.
         """
         self._path, self._now, self._writes = RunFolder(workdir).goodput, now, writes
@@ -166,8 +181,8 @@ class TimeSheet:
         return spent([*self._earlier, self._present()])
 
     def _present(self) -> Start:
-        steps, seconds = self._now()
-        return Start(self._began, self._first, self._first + steps, dict(seconds))
+        steps, seconds, unfinished = self._now()
+        return Start(self._began, self._first, self._first + steps, dict(seconds), unfinished)
 
     def note(self) -> None:
         """Writes the file. An account of time is no reason to end: a disk that is full is left to

@@ -44,7 +44,8 @@ class Stopwatch:
             time.monotonic(),
             self._compiles.seconds,
         )
-        self._steps, self._flops, self._peak = 0, 0, 0.0
+        self._ended = (0, 0.0)  # steps, and seconds of training up to the end of the last
+        self._flops, self._peak = 0, 0.0
         self._lap = (0, self.seconds())
 
     def phase(self, kind: str) -> None:
@@ -71,13 +72,14 @@ class Stopwatch:
         found[kind] += elapsed - compiling
         return found
 
-    def now(self) -> tuple[int, dict[str, float]]:
-        """Steps done and seconds by kind, for `goodput.TimeSheet`."""
-        return self._steps, self.seconds()
+    def now(self) -> tuple[int, dict[str, float], float]:
+        """Steps ended, seconds by kind, seconds of training since; for `goodput.TimeSheet`."""
+        (steps, before), seconds = self._ended, self.seconds()
+        return steps, seconds, max(seconds["train"] - before, 0.0)
 
     def step(self) -> None:
-        """Counts a step that was done."""
-        self._steps += 1
+        """Counts a step that was ended."""
+        self._ended = (self._ended[0] + 1, self.seconds()["train"])
 
     def asks(self, flops: int, peak: float) -> None:
         """Says how many FLOP a step takes, and how many the devices can do in a second."""
@@ -96,10 +98,10 @@ class Stopwatch:
             `save_seconds` (that the steps waited for) and, where it is known, `mfu` (in [0, 1]).
         """
         steps, before = self._lap
-        self._lap = (self._steps, self.seconds())
+        self._lap = (self._ended[0], self.seconds())
         spent = {kind: self._lap[1][kind] - before[kind] for kind in KINDS}
         elapsed = max(spent["train"] + spent["wait"], 1e-9)
-        rate = (self._steps - steps) / elapsed
+        rate = (self._lap[0] - steps) / elapsed
         values = {
             "clips_per_second": batch_size * rate,
             "data_wait": spent["wait"] / elapsed,

@@ -43,9 +43,17 @@ def test_a_later_start_from_further_back_loses_of_all_before():
     assert spent(starts[:1]).seconds["lost"] == 0
 
 
+def test_waiting_in_vain_for_a_step_is_lost_if_another_start_follows():
+    hung = Start(0, 0, 10, dict.fromkeys(KINDS, 0.0) | {"train": 70.0}, unfinished=60.0)
+    assert spent([hung, start(80, 8, 20)]).seconds["lost"] == 60 + 2
+    assert spent([hung]).seconds["lost"] == 0
+    at_the_first = Start(0, 0, 0, {"train": 60.0}, unfinished=60.0)
+    assert spent([at_the_first, start(80, 0, 20)]).seconds["lost"] == 60
+
+
 def sheet(workdir, first_step: int, steps: int = 4, writes: bool = True) -> TimeSheet:
     seconds = dict.fromkeys(KINDS, 0.0) | {"train": 8.0, "start": 2.0}
-    made = TimeSheet(workdir, lambda: (steps, seconds), writes)
+    made = TimeSheet(workdir, lambda: (steps, seconds, 1.0), writes)
     made.begins(first_step)
     return made
 
@@ -57,7 +65,7 @@ def test_a_sheet_is_noted_while_the_block_runs_and_goes_on(tmp_path):
             time.sleep(0.01)
         assert goodput.read(tmp_path)[0].last_step == 4  # what a kill here would leave
     later = sheet(tmp_path, 3)
-    assert later.spent().seconds["lost"] == 2.0
+    assert later.spent().seconds["lost"] == 1.0 + 7.0 / 4
     later.note()
     first, second = goodput.read(tmp_path)
     assert (second.first_step, second.last_step) == (3, 7)
@@ -65,7 +73,7 @@ def test_a_sheet_is_noted_while_the_block_runs_and_goes_on(tmp_path):
 
 
 def test_nothing_is_written_before_a_start_begins_or_by_others(tmp_path):
-    with TimeSheet(tmp_path, lambda: (0, {}), writes=True).kept():
+    with TimeSheet(tmp_path, lambda: (0, {}, 0.0), writes=True).kept():
         pass
     sheet(tmp_path, 0, writes=False).note()
     assert list(tmp_path.iterdir()) == [] and goodput.read(tmp_path) == []

@@ -66,10 +66,12 @@ def test_stopwatch_tells_kinds_of_time_apart(monkeypatch):
     watch.step()
     lap = watch.lap(10)
     assert (lap["clips_per_second"], lap["mfu"]) == pytest.approx((5.0, 0.25))
-    steps, seconds = watch.now()
-    assert steps == 3 and sum(seconds.values()) == pytest.approx(now[0])
+    assert watch.now()[2] == 0
+    spend(4)
+    steps, seconds, unfinished = watch.now()
+    assert (steps, unfinished) == (3, 4) and sum(seconds.values()) == pytest.approx(now[0])
     assert seconds == pytest.approx(
-        {"train": 5, "compile": 39, "wait": 1, "evaluate": 93, "save": 0.5, "start": 3, "other": 0}
+        {"train": 9, "compile": 39, "wait": 1, "evaluate": 93, "save": 0.5, "start": 3, "other": 0}
     )
 
 
