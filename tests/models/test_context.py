@@ -40,7 +40,10 @@ def logits(network, variables, batch) -> np.ndarray:
     return np.asarray(output.logits).reshape(*batch["clip_logits"].shape)
 
 
-@pytest.mark.parametrize("look_ahead", [0, 1, 3, None])
+SLOW = [pytest.param(ahead, marks=pytest.mark.slow) for ahead in (0, 1, None)]
+
+
+@pytest.mark.parametrize("look_ahead", [3, *SLOW])
 def test_a_stage_depends_on_the_past_and_on_no_more_than_it_looks_ahead(look_ahead) -> None:
     network, variables = made(look_ahead)
     batch = batch_of()
@@ -55,7 +58,7 @@ def test_a_stage_depends_on_the_past_and_on_no_more_than_it_looks_ahead(look_ahe
         assert not moved[1:].any()
 
 
-@pytest.mark.parametrize("look_ahead", [0, 2, None])
+@pytest.mark.parametrize("look_ahead", [2, *SLOW])
 def test_padding_changes_nothing(look_ahead) -> None:
     network, variables = made(look_ahead)
     batch = batch_of()

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from input_pipeline.errors import UserError
-from sacd_jax import models, predict
+from sacd_jax import models
 from sacd_jax.exporting import stager_zip
 from sacd_jax.models.encoder import init_variables
 from sacd_jax.runs import model_file
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging.night_context import NightContext
+from sacd_jax.staging.page import night_page
 from sacd_jax.staging.stager import Stager, load_stager
+from sacd_jax.staging.statistics import night_statistics
 from tests.models.test_context import output_of
 from tests.staging.test_stager import every_second, store, write
 
@@ -44,10 +46,8 @@ def stagers(tmp_path_factory) -> dict[int | None, Stager]:
     return {ahead: load_stager(store_context(folder / f"{ahead}", ahead)) for ahead in (1, None)}
 
 
-SLOW = [pytest.param(ahead, marks=pytest.mark.slow) for ahead in (0, None)]
-
-
-@pytest.mark.parametrize("look_ahead", [2, *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("look_ahead", [0, 2, None])
 def test_pieces_stand_for_themselves_and_what_nobody_saw_is_no_number(look_ahead) -> None:
     model = context_model(look_ahead)
     rng = np.random.default_rng(0)
@@ -74,8 +74,7 @@ def test_a_night_is_staged_with_both_networks_and_says_how_late_a_stage_is_known
     assert len(night) == 4 and night.scored.all()
     assert night.model["network"] == "r2plus1d_small"
     assert night.model["validation accuracy"] == 0.625
-    predict.write(night, tmp_path / "staged", "night")
-    page = (tmp_path / "staged" / "report.html").read_text()
+    page = night_page(night, night_statistics(night), b"", "night")
     assert "and 1 after it: a stage is known 30 s after its epoch has ended" in page
     assert "simulated nights" in page
     late = stagers[None].predict(video).model["context over the night"]

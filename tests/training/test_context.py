@@ -52,6 +52,7 @@ def experiment(tmp_path_factory) -> tuple[Path, Path]:
     return dataset, runs
 
 
+@pytest.mark.slow
 def test_it_goes_on_bit_for_bit_after_a_stop(experiment, monkeypatch) -> None:
     dataset, runs = experiment
     loop.train(RUN, runs / "whole", dataset)
@@ -64,10 +65,6 @@ def test_it_goes_on_bit_for_bit_after_a_stop(experiment, monkeypatch) -> None:
     assert one.keys() == other.keys() and log.read(runs / "parted").lines[-1]["step"] > 3
     for name, value in one.items():
         np.testing.assert_array_equal(value, other[name])
-    # The folder holds all that stages a night.
-    kept = model_file.load(RunFolder(runs / "parted").clip_network)
-    assert model_file.same(kept, model_file.load(runs / "eeg"))
-    assert model_file.load(runs / "parted").inputs["clip_network"] == model_file.identity(kept)
 
 
 @pytest.mark.parametrize("look_ahead", [None, pytest.param(2, marks=pytest.mark.slow)])
@@ -89,6 +86,10 @@ def test_a_test_shows_each_unbroken_piece_whole_and_every_clip_once(experiment, 
         batch["clip_logits"] = clips.logits[None, piece]
         alone = output_of(network, model.variables, batch)
         np.testing.assert_allclose(said.logits[piece], alone.logits, atol=1e-5)
+    # The folder holds all that stages a night.
+    kept = model_file.load(folder.clip_network)
+    assert model_file.same(kept, model_file.load(runs / "eeg"))
+    assert model.inputs["clip_network"] == model_file.identity(kept)
     measured = evaluate_run(folder.path, "test")
     scored = said.stage >= 0
     assert measured["accuracy"] == (said.predicted == said.stage)[scored].mean()
