@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,27 @@ def test_a_night_becomes_files_and_a_page_that_name_nobody(model, nights, tmp_pa
     for words in ("simulated nights", "not a medical device", "REM latency", "WASO", "in bed"):
         assert words in page
     assert "http" not in page.replace("http://www.w3.org", "") and "<script" not in page
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from sacd_jax import predict
+predict.main(sys.argv[1:])
+facts = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(facts["VmHWM"].split()[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_a_night_takes_less_than_400_megabytes(model, nights, run_python, tmp_path) -> None:
+    """From the start to the page; JAX and its compiler take most of it."""
+    (video,) = nights.rglob("*.mp4")
+    own = ["--model", str(model), "--video", str(video), "--out", str(tmp_path / "out")]
+    kibibytes = int(run_python(PEAK, *own, devices=1).stdout.splitlines()[-1])
+    print(f"{kibibytes / 1000:.0f} MB")
+    assert 50_000 < kibibytes < 390_000  # 400 MB
 
 
 def test_every_night_of_a_manifest(model, nights, tmp_path) -> None:
