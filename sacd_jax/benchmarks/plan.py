@@ -138,7 +138,8 @@ def table(
         "Estimates; nothing ran. ms a step: computing as above, then collectives: "
         "(n - 1) / n of an array, twice that of a sum, "
         f"at {chip.link / 1e9:.0f} GB/s, and {1e6 * LATENCY:.0f} µs for each.",
-        "scaling: share of computing. Each device has as many clips on any number of them.",
+        "scaling: share of computing. Each device has as many clips on any number of them, "
+        "whatever the config's batch_size is.",
         f"hours: passes x ceil({rows} clips / (batch x devices)) x step, of all trainings one "
         "after the other; evaluation, checkpoints and waiting for data not counted.",
         f"Data on disk: {disk:.0f} GB for these clips, on each machine.",
