@@ -53,6 +53,8 @@ def test_every_run_knows_the_classes_of_its_data(experiment):
             assert file["logits"].shape == (len(open_split(dataset, "test")), len(CLASSES))
             np.testing.assert_array_equal(file["index"], np.arange(len(file["index"])))
         assert model_file.load(runs / name).num_classes == len(CLASSES)
+        # Validation clips are the test clips: a temperature would be fitted on them.
+        assert not (runs / name / "temperature.json").exists()
         validation = [line for line in log.read(runs / name).lines if line["split"] == "validation"]
         assert {f"recall_{name}" for name in CLASSES} <= set(validation[-1])
     assert any("hint" in line for line in log.read(runs / "fitnet").lines)
