@@ -35,6 +35,7 @@ OTHERS = {
     "kd_standardised": "KD, standardised logits",
     "dist": "DIST",
     "c2kd": "C2KD",
+    "mgdfr": "MGDFR (reading)",
 }
 """Names of methods that the paper does not compare."""
 

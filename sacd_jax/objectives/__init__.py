@@ -25,6 +25,7 @@ _REGISTRY: dict[str, str] = {
     "kd_standardised": "sacd_jax.objectives.kd:KdStandardised",
     "dist": "sacd_jax.objectives.dist:Dist",
     "c2kd": "sacd_jax.objectives.c2kd:C2kd",
+    "mgdfr": "sacd_jax.objectives.mgdfr:Mgdfr",
 }
 
 

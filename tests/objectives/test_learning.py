@@ -7,7 +7,7 @@ from sacd_jax import objectives
 from tests.objectives.two_layers import OPTIONS, TWO_LAYERS, Student, alignment, train
 from tests.objectives.video_network import VIDEO
 
-LOGITS_ALONE = ("kd", "kd_standardised", "dist", "c2kd")
+LOGITS_ALONE = ("kd", "kd_standardised", "dist", "c2kd", "mgdfr")
 """Methods that teach the embedding only as far as class probabilities show it."""
 
 

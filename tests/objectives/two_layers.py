@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
     "crd": {"negatives": 64, "dim": 8},
     "cmc": {"negatives": 64, "dim": 8},
+    "mgdfr": {"ratio": 0.125},  # of 16 features, most of which the classes need
 }
 
 
