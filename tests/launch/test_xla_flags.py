@@ -19,16 +19,14 @@ FLAG = "--xla_gpu_force_conv_nhwc=true"
     ],
 )
 def test_flags_of_xla(root: Path, tmp_path: Path, nvidia: bool, before: str, after: str) -> None:
-    (tmp_path / "launch").mkdir()
-    (tmp_path / "launch" / "setup.sh").touch()
     tool = tmp_path / "nvidia-smi"
     tool.write_text(f"#!/bin/sh\nexit {0 if nvidia else 1}\n", encoding="utf-8")
     tool.chmod(0o755)
-    script = f'set -euo pipefail; source {root}/launch/environment.sh; echo "${{XLA_FLAGS:-}}"'
+    script = 'set -euo pipefail; source launch/xla_flags.sh; echo "${XLA_FLAGS:-}"'
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XLA_FLAGS": before}
     found = subprocess.run(
         ["bash", "-c", script],
-        cwd=tmp_path,
+        cwd=root,
         env=environment,
         capture_output=True,
         text=True,
