@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from input_pipeline.digests import read_verified_json, write_verified_json
-from input_pipeline.files import whole_file
+from input_pipeline.files import mine_alone, whole_file
 from input_pipeline.processes import start_module
 from sacd_jax.benchmarks import day_tables
 from sacd_jax.benchmarks.timed_step import check_positive
@@ -62,11 +62,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measures what is missing in the file; ends with a line for each part that failed."""
+    """Measures what is missing in the file, and says of each part what became of it.
+
+    Raises:
+        UserError: the file is damaged, or another process measures into it.
+    """
     check_positive(arguments, "minutes")
     file = arguments.json.absolute()
     files = file.with_name(f"{file.stem}_files")
     files.mkdir(parents=True, exist_ok=True)
+    with mine_alone(files / ".lock", str(file)):
+        _run(arguments, file, files)
+
+
+def _run(arguments: argparse.Namespace, file: Path, files: Path) -> None:
     found: dict[str, Any] = {"toy": arguments.toy, "parts": {}}
     if file.exists():
         mend = "move it away to measure anew"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from input_pipeline.errors import UserError
+from input_pipeline.files import mine_alone
 from sacd_jax import benchmark
 from sacd_jax.benchmarks import day, day_tables
 from sacd_jax.benchmarks.day import Part
@@ -49,6 +51,11 @@ def test_what_was_measured_is_kept_and_what_failed_is_tried_again(
     assert kept["one"]["result"] and kept["two"]["error"] == "no memory"
     assert "- two: no memory" in file.with_suffix(".md").read_text()
     assert "one: measured earlier" in capsys.readouterr().out
+    with (
+        mine_alone(tmp_path / "out_files" / ".lock", "it"),
+        pytest.raises(UserError, match="out.json is in use by process"),
+    ):
+        day.run(arguments)
 
 
 def test_names_of_parts_are_unique_and_pytorch_runs_beside() -> None:
