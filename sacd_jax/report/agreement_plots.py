@@ -96,25 +96,28 @@ def bland_altman(figures: Mapping[str, Agreement], colour: str) -> Figure:
             markersize=4,
             alpha=0.8,
         )
-        lines = ((found.bias, "-", "bias"), (found.lower, "--", ""), (found.upper, "--", "limit"))
+        lines = (
+            (found.bias, "-", "bias"),
+            (found.lower, "--", "limit"),
+            (found.upper, "--", "limit"),
+        )
         for estimate, style, label in lines:
             if np.isfinite(estimate.value):
                 axes.axhline(estimate.value, color=plots.INK, linewidth=1.1, linestyle=style)
-                if label:
-                    axes.annotate(
-                        f"{label} {estimate.value:+.0f}".replace("-", "−"),
-                        (1, estimate.value),
-                        xycoords=("axes fraction", "data"),
-                        xytext=(-2, 2),
-                        textcoords="offset points",
-                        ha="right",
-                        fontsize=7,
-                    )
+                axes.annotate(
+                    f"{label} {estimate.value:+.0f}".replace("-", "−"),
+                    (1, estimate.value),
+                    xycoords=("axes fraction", "data"),
+                    xytext=(-2, 2),
+                    textcoords="offset points",
+                    ha="right",
+                    fontsize=7,
+                )
             if np.isfinite(estimate.low):
                 axes.axhspan(estimate.low, estimate.high, color=colour, alpha=0.12, linewidth=0)
         axes.set_title(FIGURES[name], fontsize=9, fontweight="bold")
         plots.plain_axes(axes, "both")
-    for axes in grid[-1]:
+    for axes in grid.flat[len(figures) - across : len(figures)]:
         axes.set_xlabel("mean of scorer and network", fontsize=8)
     for axes in grid[:, 0]:
         axes.set_ylabel("network − scorer", fontsize=8)

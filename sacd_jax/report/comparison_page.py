@@ -218,7 +218,7 @@ def _nights(results: Results, colours: dict[str, str]) -> Iterator[str]:
         plots.to_png(agreement_plots.bland_altman(found.figures, colours[chosen])),
         f"Bland-Altman plots of the sleep statistics of {chosen}",
         f"{chosen}: one dot a subject. Solid: mean difference. Dashed: limits of agreement. Bands: "
-        "95 % intervals.",
+        "95 % intervals. Dots on a slope: the error depends on the value, and limits say little.",
     )
     for name, each in results.nights.items():
         table = html.table(comparison_tables.nights_table(each))
