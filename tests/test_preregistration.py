@@ -86,6 +86,10 @@ def test_the_file_is_written_before_the_first_look_and_not_changed_after_it(
     rows = {**JUDGED.rows, "pkt": Row("PKT", longer, "AttnSleep")}
     for changed, words in (
         (replace(JUDGED, judgement=Judgement("kappa")), "fixed judgement.figure as 'accuracy'"),
+        (
+            replace(JUDGED, rows={**rows, "x": Row("X", longer, "AttnSleep")}),
+            "fixed 3 rows before the first look, now x is one of them",
+        ),
         (replace(JUDGED, rows=rows), "fixed rows.pkt.run.passes as 2.0 before the first look, now"),
     ):
         with pytest.raises(UserError, match=words):

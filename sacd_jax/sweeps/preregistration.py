@@ -5,6 +5,7 @@ call with another one is refused, and so is a file that was changed.
 """
 
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def freeze(sweep: SweepConfig, workdir: Path, dataset: Path) -> Path | None:
     path = file_of(sweep, workdir)
     if path.exists():
         stored, _ = read(path)
-        _hold(as_json(stored), as_json(sweep), path)
+        _hold(stored, sweep, path)
         return path
     runs = workdir / plan.RUNS
     seen = [key for key in sweep.rows if plan.finished(sweep, key, runs, dataset)]
@@ -90,10 +91,17 @@ def hold_to(judgement: Judgement, asked: dict[str, Any], path: Path) -> None:
             )
 
 
-def _hold(stored: Any, now: Any, path: Path) -> None:
-    difference = first_difference(stored, now)
-    if difference:
-        key, there, here = difference
+def _hold(stored: SweepConfig, now: SweepConfig, path: Path) -> None:
+    others = sorted({*stored.rows} ^ {*now.rows})
+    if others:
         raise UserError(
-            f"{path} fixed {key} as {there!r} before the first look, now it is {here!r}; {_MEND}"
+            f"{path} fixed {len(stored.rows)} rows before the first look, now {others[0]} is "
+            f"{'one of them' if others[0] in now.rows else 'none of them'}; {_MEND}"
+        )
+    difference = first_difference(as_json(stored), as_json(now))
+    if difference:
+        key, *values = difference
+        there, here = map(reprlib.repr, values)
+        raise UserError(
+            f"{path} fixed {key} as {there} before the first look, now it is {here}; {_MEND}"
         )

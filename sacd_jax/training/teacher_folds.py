@@ -140,5 +140,6 @@ def out_of_fold(
 
 def rotation(product: Float[np.ndarray, "dim dim"]) -> Float[np.ndarray, "dim dim"]:
     """The orthogonal R with the least ||A R - B||, from A^T B (Schönemann 1966)."""
-    left, _, right = np.linalg.svd(product)
-    return left @ right
+    # In float32: inner vectors of AttnSleep have 2,400 numbers, and this takes seconds then.
+    left, _, right = np.linalg.svd(product.astype(np.float32))
+    return left.astype(np.float64) @ right

@@ -35,9 +35,9 @@ def experiment(tmp_path_factory) -> tuple[Path, Path, dict[tuple[int, ...], set[
     }
     really_train, really_read, now = loop._train, Loader._read, list[tuple[int, ...]]()
 
-    def train(run, workdir, data):
+    def train(run, *others):
         now[:] = [run.without_fold]
-        really_train(run, workdir, data)
+        really_train(run, *others)
 
     def reading(self, groups):
         batch = really_read(self, groups)
