@@ -29,28 +29,29 @@ EQUIVALENT = Path(__file__).parent / "equivalent.toml"
 
 _READERS = "tests/input_pipeline/readers/hypnogram"
 _OBJECTIVES = "tests/objectives"
-TOGETHER = {
-    "input_pipeline/readers/hypnogram/": [_READERS],
+BESIDE = {
+    "input_pipeline/readers/hypnogram/": [
+        f"{_READERS}/test_{name}.py" for name in ("epochs", "table", "reader", "events", "scorers")
+    ],
     "sacd_jax/objectives/losses.py": [
-        f"{_OBJECTIVES}/test_losses.py",
         f"{_OBJECTIVES}/test_relations.py",
         f"{_OBJECTIVES}/test_sacd.py",
     ],
 }
-"""How the names of modules begin that other tests than their mirror look at as well."""
+"""How the names of modules begin -> tests that look at them as well, beside those of their own."""
 
 
 def tests_of(module: str) -> list[str]:
     """The test file that mirrors a module, else those of its folder that name it."""
-    for begin, tests in TOGETHER.items():
-        if module.startswith(begin):
-            return tests
+    beside = [test for begin, tests in BESIDE.items() if module.startswith(begin) for test in tests]
     path = Path(module)
     parts = path.parts if path.parts[0] != "sacd_jax" else path.parts[1:]
     folder = Path("tests", *parts[:-1])
     mirror = folder / f"test_{path.name}"
     if (ROOT / mirror).exists():
-        return [str(mirror)]
+        return list(dict.fromkeys([str(mirror), *beside]))
+    if beside:
+        return beside
     named = re.compile(rf"\b{path.stem}\b")
     return [
         str(file.relative_to(ROOT))

@@ -34,6 +34,13 @@ def test_without_an_effect_one_study_in_twenty_finds_one(spreads, sizes):
     assert found == pytest.approx(0.05, abs=0.015)
 
 
+def test_two_subjects_and_two_seeds_are_the_fewest():
+    found = crossed_difference(np.array([[0.0, 0.1], [0.2, 0.3]]))
+    assert found is not None and found.low < found.value == pytest.approx(0.15)
+    for size in ((2, 1), (1, 2)):
+        assert crossed_difference(np.ones(size)) is None
+
+
 def test_where_there_is_rest_alone_it_errs_on_the_careful_side():
     assert np.mean([study.p < 0.05 for study in studies(0, 0, 0, 0.05)]) < 0.05
 

@@ -94,6 +94,7 @@ def test_a_gain_in_every_subject_is_beyond_noise_and_has_a_sign():
     assert up.better == 10 and up.worse == 0
     assert up.p == pytest.approx(2 / 2**10)  # the exact signed-rank test at its end
     assert down.verdict == "worse" and down.value == -up.value
+    assert down.better == 0 and down.worse == 10
     assert (down.low, down.high) == pytest.approx((-up.high, -up.low))
 
 
@@ -103,6 +104,40 @@ def test_five_subjects_are_too_few_however_clear_the_gain():
     found = statistics.differences(better, worse, STAGES, draws)["accuracy"]
     assert found.low > 0
     assert found.verdict == "too few subjects" and found.within_noise
+
+
+def of_hundred(right: list[int]) -> np.ndarray:
+    """Counts of subjects with 100 clips of W each, so many of them right."""
+    counts = np.zeros((len(right), 5, 5), int)
+    counts[:, 0, 0], counts[:, 0, 1] = right, 100 - np.array(right)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict", "above_zero"),
+    [
+        ([30, 31, 32, 33, 34, 35], "better", True),  # six are enough
+        ([30, 31, 32, 33, 34], "too few subjects", True),
+        ([50] * 5 + [-1] * 5, "within noise", True),  # half the subjects lose: p = 0.2
+        ([1] * 11 + [-50], "within noise", False),  # p = 0.03, but one subject turns the mean
+        ([30, 31, 32, 33, 34, 35, 0], "better", True),
+    ],
+)
+def test_both_the_test_and_the_interval_have_a_say(gains, verdict, above_zero):
+    reference = of_hundred([50] * len(gains))
+    draws = statistics.resample_subjects(len(gains), 1000)
+    run = of_hundred([50 + gain for gain in gains])
+    found = statistics.differences(run, reference, STAGES, draws)["accuracy"]
+    assert (found.verdict, found.low > 0) == (verdict, above_zero)
+    assert (found.better, found.worse) == (sum(g > 0 for g in gains), sum(g < 0 for g in gains))
+    assert found.value == pytest.approx(np.mean(gains) / 100)
+
+
+def test_two_subjects_have_an_interval():
+    draws = statistics.resample_subjects(2, 1000)
+    run, reference = of_hundred([60, 70]), of_hundred([50, 50])
+    found = statistics.differences(run, reference, STAGES, draws)["accuracy"]
+    assert (found.low, found.high) == pytest.approx((0.1, 0.2))
 
 
 def test_signed_rank_by_hand():

@@ -87,6 +87,9 @@ def test_a_wrong_frame_rate_is_half_a_minute_and_two_thousand_ppm_or_more_and_a_
     assert rate_note(Clock(0.0), 5000.0, 5029.9) is None
     assert rate_note(Clock(0.0), 25_000.0, 25_050.0) is not None
     assert rate_note(Clock(0.0), 25_000.0, 25_049.9) is None
+    # Of what the stated drift does not explain.
+    assert rate_note(Clock(0.0, -1500.0), 25_000.0, 25_012.6) is not None
+    assert rate_note(Clock(0.0, -1500.0), 25_000.0, 25_012.4) is None
     assert rate_note(Clock(0.0), 10_000.0, 11_000.0) is not None
     assert rate_note(Clock(0.0), 10_000.0, 11_000.005) is None
 
