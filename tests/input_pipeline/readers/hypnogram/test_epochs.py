@@ -13,6 +13,7 @@ from input_pipeline.errors import UserError
         (90, "90 stages on a PSG of 1800 s would be epochs of 20 s, not 30 s"),
         (1800, "1800 stages .* epochs of 1 s, not 30 s"),
         (30, "30 stages .* epochs of 60 s"),
+        (122, "more than twice as long"),
         (200, "more than twice as long"),
     ],
 )
@@ -22,7 +23,7 @@ def test_lines_that_do_not_fit_the_psg(read, count, message):
     assert len(read("W\n" * count, hypnogram_epoch_s=30).stage) == count
 
 
-@pytest.mark.parametrize("count", [1, 20, 59, 60, 61, 80, 100])
+@pytest.mark.parametrize("count", [1, 20, 59, 60, 61, 80, 100, 118])
 def test_lines_that_may_fit_the_psg(read, count):
     assert len(read("W\n" * count).stage) == count
 
@@ -50,9 +51,13 @@ def test_what_ends_a_line(read):
 
 
 def test_numbered_epochs(read):
-    assert read("Epoch,Stage\n1,W\n2,N1\n5,N2\n").stage.tolist() == [0, 1, -1, -1, 2]
+    for first in (0, 1):
+        text = f"Epoch,Stage\n{first},W\n{first + 1},N1\n{first + 4},N2\n"
+        found = read(text)
+        assert found.stage.tolist() == [0, 1, -1, -1, 2] and found.onset_s[0] == 0
     for text, message in (
         ("Epoch,Stage\n7,W\n8,N1\n", "line 2: the first epoch's number is 7"),
+        ("Epoch,Stage\n2,W\n3,N1\n", "line 2: the first epoch's number is 2"),
         ("Epoch,Stage\n1,W\n3,N1\n2,N2\n", "line 4: the epochs' numbers do not increase"),
         ("Epoch,Stage\n1,W\n9999999,N1\n", "expected days at most"),
     ):
