@@ -25,7 +25,7 @@ JUDGED = replace(small(), name="study", judgement=Judgement())
 
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.6, 0.5]) == holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
 
 

@@ -33,6 +33,7 @@ BESIDE = {
     "input_pipeline/readers/hypnogram/": [
         f"{_READERS}/test_{name}.py" for name in ("epochs", "table", "reader", "events", "scorers")
     ],
+    "sacd_jax/report/crossed.py": ["tests/test_preregistration.py"],
     "sacd_jax/objectives/losses.py": [
         f"{_OBJECTIVES}/test_relations.py",
         f"{_OBJECTIVES}/test_sacd.py",
