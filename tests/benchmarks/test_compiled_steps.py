@@ -12,7 +12,7 @@ from sacd_jax.benchmarks import absent_devices, hlo
 from sacd_jax.benchmarks.absent_step import distill_steps
 
 SIZES = SimpleNamespace(frames=4, size=32, colours=1)
-TPU = ("libtpu", "0.0.50.1")
+TPU, GPU = ("libtpu", "0.0.50.1"), ("jax-cuda13-plugin", "0.12.0.1")
 
 
 def program(topology: str, model: str, dtype: str) -> tuple[hlo.Program, str]:
@@ -40,6 +40,7 @@ def of_version(request: pytest.FixtureRequest) -> None:
     ("of_version", "topology", "model", "operations", "transposes"),
     [
         (TPU, "v5e:2x4", "r2plus1d_small", 1380, 20),
+        (GPU, "h100", "r2plus1d_small", 673, 75),
     ],
     indirect=["of_version"],
 )
