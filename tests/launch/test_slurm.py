@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -56,8 +57,11 @@ class Cluster:
         file.chmod(0o755)
         return file
 
-    def start(self, *arguments: str, python: str = "", **variables: str) -> subprocess.Popen[str]:
-        """Starts the script; `python` is what the interpreter does in place of the command."""
+    def start(
+        self, *arguments: str, python: str = "", log: IO[str] | None = None, **variables: str
+    ) -> subprocess.Popen[str]:
+        """Starts the script; `python` is what the interpreter does in place of the command, `log`
+        takes all that is said."""
         interpreter = self._program("interpreter", f"#!/bin/bash\n[[ $1 == -c ]] && exit\n{python}")
         environment = {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
@@ -74,8 +78,8 @@ class Cluster:
             ["bash", str(self.root / "launch/slurm.sbatch"), *arguments],
             cwd=self.folder,
             env={name: value for name, value in environment.items() if value},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=log or subprocess.PIPE,
+            stderr=log or subprocess.PIPE,
             text=True,
         )
 
