@@ -244,6 +244,7 @@ def _train(
             if stopping:
                 break
         watch.phase("save")
+        watch.no_more_steps()
         checkpoints.wait()
         any_process.says(stop.requested)
     if stopping or any_process.says(stop.requested):

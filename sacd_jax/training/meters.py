@@ -81,6 +81,10 @@ class Stopwatch:
         """Counts a step that was ended."""
         self._ended = (self._ended[0] + 1, self.seconds()["train"])
 
+    def no_more_steps(self) -> None:
+        """What was spent on training since the last step belongs to it: it was not in vain."""
+        self._ended = (self._ended[0], self.seconds()["train"])
+
     def asks(self, flops: int, peak: float) -> None:
         """Says how many FLOP a step takes, and how many the devices can do in a second."""
         self._flops, self._peak = flops, peak

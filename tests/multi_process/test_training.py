@@ -96,7 +96,7 @@ def same_run(one: Path, other: Path) -> None:
     for name, value in weights[0].items():
         np.testing.assert_allclose(value, weights[1][name], rtol=2e-3, atol=2e-4, err_msg=name)
     stored = [np.load(run / "predictions_test.npz") for run in (one, other)]
-    for name in stored[0].files:
+    for name in set(stored[0].files) - {"weights"}:  # a digest: of floats added in another order
         if stored[0][name].dtype == np.float32:
             np.testing.assert_allclose(*(file[name] for file in stored), rtol=2e-3, atol=2e-3)
         else:

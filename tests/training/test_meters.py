@@ -73,6 +73,8 @@ def test_stopwatch_tells_kinds_of_time_apart(monkeypatch):
     assert seconds == pytest.approx(
         {"train": 9, "compile": 39, "wait": 1, "evaluate": 93, "save": 0.5, "start": 3, "other": 0}
     )
+    watch.no_more_steps()
+    assert watch.now() == (3, seconds, 0)
 
 
 def test_a_block_that_fails_gives_its_time_back(monkeypatch):
