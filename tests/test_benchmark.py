@@ -16,6 +16,7 @@ from sacd_jax.benchmarks.torch_child import TorchChild
 TINY = ["--batch", "2", "--frames", "4", "--size", "32", "--rounds", "2"]
 
 
+@pytest.mark.slow
 def test_step_prints_a_table_and_writes_every_figure(tmp_path: Path, capsys) -> None:
     file = tmp_path / "step.json"
     forms = ["--form", "matmul,direct"]

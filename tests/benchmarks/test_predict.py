@@ -10,6 +10,7 @@ from sacd_jax import benchmark
 from tests.staging.test_stager import every_second, store, write
 
 
+@pytest.mark.slow
 def test_it_sets_staging_beside_decoding(tmp_path: Path, capsys) -> None:
     video, file = write(tmp_path / "night.mkv", every_second(4.0, 65.0)), tmp_path / "out.json"
     common = ["predict", "--model", str(store(tmp_path / "run")), "--rounds", "1"]

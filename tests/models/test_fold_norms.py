@@ -18,7 +18,7 @@ NETWORKS = {
     "r2plus1d_small": {"video_input": "differences", "lags": 2},
 }
 
-QUICK = {"ccl_r21d", "r2plus1d_small"}
+QUICK = {"r2plus1d_small"}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_auto_is_what_the_devices_are_good_at() -> None:
     ("name", "options"),
     [
         ("r2plus1d_small", VIDEO),
-        ("attnsleep", {"eeg_scale": 20.0}),
+        pytest.param("attnsleep", {"eeg_scale": 20.0}, marks=pytest.mark.slow),
         ("sen", {"eeg_scale": 20.0}),
         ("fusion", FUSED),
     ],

@@ -143,6 +143,7 @@ def long_run(toy: Path, workdir: Path, passes: float) -> tuple[str, ...]:
     return ("-m", "sacd_jax.train", *arguments(toy, workdir, *more))
 
 
+@pytest.mark.slow
 def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
     command = long_run(toy, tmp_path / "run", 20.0)
     workdir = tmp_path / "run" / "teacher"

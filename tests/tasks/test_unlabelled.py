@@ -51,6 +51,7 @@ def sacd():
     return distill_state(tasks["default"], batch), batch, steps
 
 
+@pytest.mark.slow
 def test_where_all_are_labelled_the_setting_changes_no_bit(sacd):
     state, batch, steps = sacd
     results = [steps[name](state, batch) for name in ("default", "unlabelled")]
