@@ -94,7 +94,7 @@ def test_a_disk_that_is_always_too_small(tmp_path):
         pytest.skip(f"no file system can be mounted here: {error}")
     found = fill(tmp_path)
     assert found.failures == []
-    assert sum(found.phases.values()) > 10 and len(found.phases) > 5
+    assert sum(found.phases.values()) > 10
 
 
 @pytest.mark.slow
