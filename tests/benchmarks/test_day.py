@@ -102,7 +102,7 @@ def test_tables_of_steps_trainings_and_checks() -> None:
 @pytest.mark.slow
 def test_the_whole_day_at_toy_size(tmp_path: Path) -> None:
     file = tmp_path / "out.json"
-    names = "check,step of 2,SACD cached,demo,train,input,predict"
+    names = "check,step of 2,demo,train,input,predict"
     benchmark.main(["day", "--toy", "--json", str(file), "--parts", names])
     found = json.loads(file.read_text())["parts"]
     assert sorted(found) == sorted(names.split(","))
