@@ -8,7 +8,7 @@ import random
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.torture.compare import differences
@@ -17,6 +17,12 @@ from tests.torture.started import Start, phase_of
 
 _LEAST = 2**12
 """Bytes of room after a start that got ahead; after one that did not, a few times what it had."""
+
+THERE = (("data/nights-*",), ("data",), ("data", "teacher"))
+"""Parts of the experiment that are there before a disk is filled: its nights, its data set, its
+first training."""
+
+_OUTPUTS = shutil.ignore_patterns("teacher_cache")
 
 
 @contextlib.contextmanager
@@ -42,41 +48,49 @@ def _mount(*arguments: str | Path) -> None:
         raise PermissionError(done.stderr.strip())
 
 
-def fill(folder: Path, seed: int = 0) -> Outcome:
-    """Runs one experiment until it has room enough, and compares it with an undisturbed one.
+def fill(folder: Path, seed: int = 0, there: Sequence[Sequence[str]] = THERE) -> Outcome:
+    """Runs an experiment until it has room enough, and compares it with an undisturbed one.
 
-    Its simulated nights, the largest part, are there: all else meets the full disk.
+    Does so once for each of `THERE`, what is there at first: the room that decoded nights and old
+    checkpoints leave when they are deleted would else be enough for all that follows.
 
     Args:
         folder: keeps what is compared with.
         seed: another seed, other sizes.
+        there: some of `THERE`.
     """
     workdir = folder / "full-disk"
     reference, _ = undisturbed(folder)
-    remove(workdir)
     rng = random.Random(seed)
-    outcome = Outcome(experiments=1)
-    nights = next((reference / "data").glob("nights-*"))
-    room, met = _LEAST, set()
-    with small_disk(workdir, 2**28):
-        shutil.copytree(nights, workdir / "data" / nights.name)
-        while not outcome.failures:
-            _mount("-o", f"remount,size={shutil.disk_usage(workdir).used + room}", workdir)
-            start = Start(workdir)
-            if not start.wait(HANGS_SECONDS):
-                start.send(9)
-                outcome.failures.append(f"hangs in {start.phase()}\n{start.last_words()}")
-            elif start.codes() == {0}:
-                outcome.failures += differences(reference, workdir)
-                break
-            outcome.failures += [f"{wrong}\n{start.last_words()}" for wrong in _wrong(start)]
-            named = re.search(rf"^error: {re.escape(str(workdir))}/([^:]+): ", start.said(), re.M)
-            outcome.phases[phase_of(named[1]) if named else start.phase()] += 1
-            place = named[1] if named else start.phase()
-            room = int(room * rng.uniform(2, 8)) if place in met else _LEAST
-            met.add(place)
+    outcome = Outcome()
+    for patterns in there:
+        outcome.experiments += 1
+        remove(workdir)
+        with small_disk(workdir, 2**28):
+            for part in (path for pattern in patterns for path in reference.glob(pattern)):
+                shutil.copytree(part, workdir / part.relative_to(reference), ignore=_OUTPUTS)
+            _fill(workdir, reference, rng, outcome)
     remove(workdir)
     return outcome
+
+
+def _fill(workdir: Path, reference: Path, rng: random.Random, outcome: Outcome) -> None:
+    room, met = _LEAST, set()
+    while not outcome.failures:
+        _mount("-o", f"remount,size={shutil.disk_usage(workdir).used + room}", workdir)
+        start = Start(workdir)
+        if not start.wait(HANGS_SECONDS):
+            start.send(9)
+            outcome.failures.append(f"hangs in {start.phase()}\n{start.last_words()}")
+        elif start.codes() == {0}:
+            outcome.failures += differences(reference, workdir)
+            break
+        outcome.failures += [f"{wrong}\n{start.last_words()}" for wrong in _wrong(start)]
+        named = re.search(rf"^error: {re.escape(str(workdir))}/([^:]+): ", start.said(), re.M)
+        outcome.phases[phase_of(named[1]) if named else start.phase()] += 1
+        place = named[1] if named else start.phase()
+        room = int(room * rng.uniform(2, 8)) if place in met else _LEAST
+        met.add(place)
 
 
 def _wrong(start: Start) -> Iterator[str]:

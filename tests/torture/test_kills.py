@@ -9,7 +9,7 @@ from input_pipeline.files import write_json
 from sacd_jax.report import html
 from tests.torture.__main__ import main
 from tests.torture.compare import differences
-from tests.torture.full_disk import fill, small_disk
+from tests.torture.full_disk import THERE, fill, small_disk
 from tests.torture.memory import at
 from tests.torture.started import phase_of
 
@@ -92,9 +92,9 @@ def test_a_disk_that_is_always_too_small(tmp_path):
             pass
     except PermissionError as error:
         pytest.skip(f"no file system can be mounted here: {error}")
-    found = fill(tmp_path)
+    found = fill(tmp_path, there=THERE[1:])  # decoding and building have tests of their own
     assert found.failures == []
-    assert sum(found.phases.values()) > 10
+    assert {"teacher: save", "teacher: outputs", "student: save"} <= set(found.phases)
 
 
 @pytest.mark.slow
