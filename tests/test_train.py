@@ -16,7 +16,7 @@ from input_pipeline.errors import UserError
 from sacd_jax import evaluate
 from sacd_jax.calibration import fit_temperature
 from sacd_jax.report.experiment import report
-from sacd_jax.runs import goodput, log, predictions, temperature
+from sacd_jax.runs import goodput, log, model_file, predictions, temperature
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging.stager import load_stager
 from sacd_jax.training.evaluator import evaluate_run
@@ -130,8 +130,9 @@ def test_a_report_is_made_of_the_runs_that_are_there(demo, tmp_path, capsys):
         seen, tested = (
             predictions.read(name, folder.predictions(split)) for split in ("validation", "test")
         )
-        fitted = temperature.read(folder)
-        assert fitted == temperature.read(RunFolder(demo[0] / name)) and fitted is not None
+        weights = model_file.identity(model_file.load(folder.path))
+        fitted = temperature.read(folder, weights)
+        assert fitted == temperature.read(RunFolder(demo[0] / name), weights) and fitted is not None
         assert fitted.value == fit_temperature(seen.logits, seen.stage)
         assert calibration[name]["temperature"]["value"] == fitted.value
         assert not set(seen.subject_id) & set(tested.subject_id)

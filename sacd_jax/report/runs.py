@@ -45,15 +45,17 @@ def read_run(name: str, folder: Path) -> Run:
             f"run {name!r}: {layout.metrics.name} has {stored.unreadable} lines and none is a log "
             "line"
         )
+    said = predictions.read(name, layout.predictions("test"))
+    weights = predictions.read_origin(name, layout.predictions("test")).get("weights", "")
     return Run(
         name=name,
         config=_read_stored(name, layout.config),
         versions=_read_stored(name, layout.versions),
         lines=tuple(stored.latest()),
         unreadable_lines=stored.unreadable,
-        predictions=predictions.read(name, layout.predictions("test")),
+        predictions=said,
         starts=_of_run(name, lambda: tuple(goodput.read(folder))),
-        temperature=_of_run(name, lambda: temperature.read(layout)),
+        temperature=_of_run(name, lambda: temperature.read(layout, weights)),
     )
 
 

@@ -206,7 +206,8 @@ def load_stager(folder: str | Path) -> Stager:
         )
     if model.num_classes != len(STAGES):
         raise UserError(f"{folder}: {model.num_classes} classes; expected the five sleep stages")
-    inputs, fitted = model.inputs, temperature.read(RunFolder(Path(folder)))
+    inputs = model.inputs
+    fitted = temperature.read(_run_folder(Path(folder)), model_file.identity(context or model))
     said = "as the network says them: no temperature was fitted"
     if fitted:
         said = (
@@ -238,14 +239,19 @@ def _networks(folder: Path) -> tuple[model_file.Model, model_file.Model | None]:
     expected = model.inputs.get("clip_network")
     if expected is None:
         return model, None
-    run = folder.parent if RunFolder(folder.parent).model == folder else folder
-    clips = model_file.load(RunFolder(run).clip_network)
+    clips = model_file.load(_run_folder(folder).clip_network)
     if model_file.identity(clips) != expected:
         raise UserError(
             f"{folder}: the network of clips is another one than that which the network over the "
             "night has learned from; train the run again"
         )
     return clips, model
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    """That of a run, which may be given by the folder of its model."""
+    above = RunFolder(folder.parent)
+    return above if above.model == folder else RunFolder(folder)
 
 
 def _paths(video: str | Path | Sequence[str | Path], name: str) -> list[Path]:

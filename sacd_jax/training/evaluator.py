@@ -226,7 +226,7 @@ def _store(
     predictions.write(folder.predictions(source.split), outputs, source, weights)
     if source.split == "validation" and "validation" in predicted_splits(source.info):
         subjects = source.table.subject_id[outputs["index"]]
-        temperature.store(folder, outputs["logits"], outputs["stage"], subjects)
+        temperature.store(folder, outputs["logits"], outputs["stage"], subjects, weights)
 
 
 def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:

@@ -81,7 +81,12 @@ def test_its_temperature_changes_no_stage(whole, tmp_path) -> None:
     folder = store(tmp_path / "run")
     logits, sure = np.zeros((40, 5), np.float32), 3.0
     logits[:, 0] = sure  # right in half of the clips: far too sure
-    fitted = temperature.store(RunFolder(folder), logits, np.arange(40) % 2, np.repeat("v", 40))
+    seen = (logits, np.arange(40) % 2, np.repeat("v", 40))
+    temperature.store(RunFolder(folder), *seen, "another network's")
+    with pytest.raises(UserError, match="fitted on another network"):
+        load_stager(folder)
+    own = model_file.identity(model_file.load(folder))
+    fitted = temperature.store(RunFolder(folder), *seen, own)
     assert fitted.value > 1.5
     night = load_stager(folder).predict(write(tmp_path / "night.mkv", every_second(4.0)))
     assert (night.stage == whole.stage).all()

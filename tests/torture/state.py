@@ -143,7 +143,7 @@ def _read_run(path: Path) -> Reading:
     if path.name == "experiment.json":
         return [], len(read_description(ExperimentFolder(path.parent))["runs"]) and None
     run, dataset = run_folder.read_run(path.parent)
-    fitted = temperature.read(RunFolder(path.parent))
+    fitted = temperature.read(RunFolder(path.parent), "")
     run_folder.read_stored(path.parent / "versions.json")
     stored = log.read(path.parent)
     points = [series(stored.latest(), split, "accuracy") for split in ("train", "validation")]
