@@ -251,6 +251,10 @@ class Loader:
         dataset = groups.batch(share, drop_remainder=True, batch_fn=self._read_sequences)
         return self._batches(dataset, start_step)
 
+    def padding(self) -> Batch:
+        """One clip of padding: the forms of a batch, of which nothing is read."""
+        return self._gather(np.array([len(self.source)]), [_NO_FRAMES])
+
     # What of each clip is read
 
     def _random_group(self, rows: np.ndarray, rng: np.random.Generator) -> _Group:

@@ -132,14 +132,10 @@ class Setup:
         return optimizer.make(config, max(1, total_steps // run.accumulate))
 
     def example(self, keys: tuple[str, ...]) -> dict[str, Any]:
-        """One training batch of one clip as the networks see it, to learn shapes from."""
+        """A batch of one clip of padding as the networks see it, to learn shapes from."""
         extra = {key: self.extra[key] for key in keys if key in self.extra}
         loader = Loader(self.source, self.run.sampling, keys, extra)
-        batches = loader.train(batch_size=1, seed=0, unlabelled=self.run.uses_unlabelled)
-        try:
-            return centred(next(batches), self.run.augment)
-        finally:
-            batches.close()
+        return centred(loader.padding(), self.run.augment)
 
     def inputs(self) -> dict[str, Any]:
         """How clips are made for the student and what it learns from, as its model file says."""

@@ -14,6 +14,7 @@ from input_pipeline.groups import (
     balanced,
     labelled_clips,
     neighbours,
+    share_bounds,
     shuffled_groups,
 )
 
@@ -150,3 +151,10 @@ def test_a_single_lane_reads_whole_passes_in_new_orders():
         rows = np.concatenate(one)
         assert sorted(rows[rows < len(table)].tolist()) == list(range(len(table)))
     assert len({np.concatenate(one).tobytes() for one in passes}) == 3
+
+
+@given(clips=st.integers(0, 500), shares=st.integers(1, 40))
+def test_shares_are_the_whole_split_in_parts_of_equal_length(clips, shares):
+    bounds = share_bounds(clips, shares)
+    assert (bounds[0], bounds[-1], len(bounds)) == (0, clips, shares + 1)
+    assert set(np.diff(bounds).tolist()) <= {clips // shares, -(-clips // shares)}

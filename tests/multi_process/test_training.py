@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from input_pipeline import copy_share
 from input_pipeline.files import only_one
 from sacd_jax import peers
 from sacd_jax.runs import log
@@ -136,6 +137,30 @@ def test_processes_train_as_one_and_the_first_alone_writes(toy, alone, tmp_path,
     for number in range(1, count):
         others = json.loads(Path(f"{told}-{number}.json").read_text())
         assert [path for path in others if "/checkpoints/" not in path] == []
+
+
+OWN_DATA = """
+import os, runpy, sys
+sys.argv[-1] += os.environ["JAX_PROCESS_ID"]
+runpy.run_module("sacd_jax.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_hold_a_share_of_the_frames_each_train_as_one_that_holds_all(toy, tmp_path):
+    for number in (0, 1):
+        which = ("--shares=2", f"--index={number}", "--of=2")
+        own = ("--data", str(toy / "data"), "--out", str(tmp_path / f"own-{number}"))
+        copy_share.main([*own, *which])
+    shared = ("--config.runs.sacd.data_shares=2",)
+    command = ("-m", "sacd_jax.train", *arguments(toy, tmp_path / "alone", *shared))
+    finish(python(*command, env=environment(), stderr=subprocess.PIPE))
+    config, _, _, *more = arguments(toy, tmp_path / "together", *shared)
+    own = (config, f"--workdir={tmp_path / 'together'}", *more, f"--data_dir={tmp_path}/own-")
+    with processes(2, ("-c", OWN_DATA, *own), tmp_path / "logs") as started:
+        assert ends(started, 600) == [0, 0], (tmp_path / "logs" / "0.txt").read_text()[-2000:]
+    for name in RUNS:
+        same_run(tmp_path / "alone" / name, tmp_path / "together" / name)
 
 
 def long_run(toy: Path, workdir: Path, passes: float) -> tuple[str, ...]:
