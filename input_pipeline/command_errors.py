@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from input_pipeline.disk import DiskFullError, is_full
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, causes
 
 AGAIN = 75
 """Exit status of what another start of the same command mends (EX_TEMPFAIL of sysexits.h)."""
@@ -78,6 +78,13 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
             _fail(f"{os.strerror(code).lower()}{where}; make room and {resume_hint}", 1)
         if error.errno in (errno.EACCES, errno.EROFS):
             _fail(f"permission denied{where or f': {error}'}", 1)
+        raise
+    except Exception as error:
+        # A library may turn a signal that came in the midst of it into an error of its own, as
+        # NumPy does while it reads the format of a buffer.
+        for behind in causes(error):
+            if isinstance(behind, KeyboardInterrupt):
+                _fail(f"interrupted; {resume_hint}", status(behind))
         raise
     finally:
         for number, handler in previous.items():

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from input_pipeline.errors import UserError
+from input_pipeline.errors import UserError, causes
 
 _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WORDS = {os.strerror(code).lower(): code for code in _CODES}
@@ -24,10 +24,7 @@ class DiskFullError(OSError):
 
 def is_full(error: BaseException) -> int | None:
     """The errno of a full disk (or quota, or limit of a file's size) behind an error, or None."""
-    inner: BaseException | None = error
-    for _ in range(20):  # causes may go in a circle
-        if inner is None:
-            return None
+    for inner in causes(error):
         if isinstance(inner, OSError) and inner.errno in _CODES:
             return inner.errno
         text = str(inner).lower()
@@ -35,7 +32,6 @@ def is_full(error: BaseException) -> int | None:
             return errno.ENOSPC
         if found := next((code for words, code in _WORDS.items() if words in text), None):
             return found
-        inner = inner.__cause__ or inner.__context__
     return None
 
 

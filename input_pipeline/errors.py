@@ -1,7 +1,7 @@
 """The error a user can mend, and the hint it ends in."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UserError(Exception):
@@ -10,6 +10,16 @@ class UserError(Exception):
     Commands print it without a traceback and exit with 1; anything else is a bug and keeps its
     traceback.
     """
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from or amid, and so on."""
+    inner: BaseException | None = error
+    for _ in range(20):  # causes may go in a circle
+        if inner is None:
+            return
+        yield inner
+        inner = inner.__cause__ or inner.__context__
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
