@@ -21,6 +21,8 @@ from input_pipeline.readers.hypnogram.vocabulary import SCHEMES, find_word, is_n
 from input_pipeline.stages import UNKNOWN
 
 _EMPTY = ("", "-", '""')
+_DREAMS_TITLE = re.compile(r"\[hypnogram[a-z&]{0,10}\]", re.IGNORECASE)
+"""First line of the files of the DREAMS databases, such as "[HypnogramAASM]"."""
 _STAGE_END = re.compile(r"(?P<word>\S(?:.{0,40}\S)?)[\t ,;]+(?P<end>\d{1,9}(?:\.\d{0,9})?)")
 
 
@@ -37,6 +39,8 @@ def read_lines(lines: list[str], source: Source) -> Scored:
     Raises:
         UserError: a line that is no stage, or nothing at all.
     """
+    title = int(bool(lines and _DREAMS_TITLE.fullmatch(lines[0])))
+    lines = lines[title:]
     filled = [number for number, line in enumerate(lines, 1) if line]
     if not filled:
         raise UserError(f"{source.name}: the file is empty")
@@ -54,7 +58,7 @@ def read_lines(lines: list[str], source: Source) -> Scored:
         )
     stages = [
         UNKNOWN if line in _EMPTY else source.stage(line, f"{source.name} line {k}")
-        for k, line in enumerate(lines[:last], 1)
+        for k, line in enumerate(lines[:last], 1 + title)
     ]
     notes = []
     if first > 1:

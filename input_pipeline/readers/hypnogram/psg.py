@@ -1,10 +1,11 @@
 """The clock of the PSG that a hypnogram belongs to, and clock times placed on it."""
 
+import contextlib
 import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
@@ -15,6 +16,10 @@ _DAY_S = 86400.0
 _HOUR_S = 3600.0
 _SUMMER_TIME_HOUR = 5
 """Clocks are set before."""
+_SLACK_S = 60.0
+"""A scoring may begin before its PSG or end after it by so much."""
+_SOON_S = 600.0
+"""Times that begin within may count from the begin of the recording."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ def seconds_after(start: datetime, psg: PsgTime, night: Night) -> float:
     raise UserError(f"{problem}, and at another time of day; is it another night's?")
 
 
+_DATE = re.compile(r"(\d{1,4})[./-](\d{1,2})[./-](\d{1,4})(?!\d)")
 _CLOCK = re.compile(
     r"(?:(?P<iso>\d{4}-\d\d-\d\d)[T ]|\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? )?"
     r"(?P<hour>\d{1,2})(?P<mark>[:.])(?P<minute>\d\d)(?:(?P=mark)(?P<second>\d\d(?:[.,]\d{1,9})?))?"
@@ -116,13 +122,46 @@ def clock_onsets(
         )
     midnight = psg.start.replace(hour=0, minute=0, second=0, microsecond=0)
     begin = (psg.start - midnight).total_seconds()
-    if clocks[0][1] == 0 and min(begin, _DAY_S - begin) > 3600:
+    if clocks[0][1] == 0 and min(begin, _DAY_S - begin) > 1:
         raise UserError(
             f"{where}: the hypnogram's times begin with 0:00:00, and the PSG does not begin at "
             "midnight; expected the time of day, or seconds in a column onset"
         )
     earliest = psg.seconds / 2 - _DAY_S / 2
-    return [(seconds - begin - earliest) % _DAY_S + earliest for _, seconds in clocks]
+    onsets = [(seconds - begin - earliest) % _DAY_S + earliest for _, seconds in clocks]
+    beside = min(onsets) < -_SLACK_S or max(onsets) > psg.seconds + _SLACK_S
+    if beside and clocks[0][1] <= _SOON_S and max(s for _, s in clocks) < psg.seconds + _SLACK_S:
+        raise UserError(
+            f"{where}: as times of day the hypnogram's times lie beside the PSG, and as times "
+            "since its begin they fit; expected the time of day, or seconds in a column onset"
+        )
+    return onsets
+
+
+def check_date(text: str, psg: PsgTime, night: Night) -> None:
+    """Refuses a date, in whatever order its parts are written, on which the PSG was not recorded.
+
+    Args:
+        text: begins with the date.
+
+    Raises:
+        UserError: it is another night's; the manifest can confirm that the dates do not count.
+    """
+    found = _DATE.match(text.strip())
+    if found is None or "date" in night.hypnogram_confirm:
+        return
+    parts = [int(part) for part in found.groups()]
+    first, last = psg.start - timedelta(days=1), psg.start + timedelta(seconds=psg.seconds, days=1)
+    known = []
+    for year, month, day in (parts, (parts[2], parts[1], parts[0]), (parts[2], *parts[:2])):
+        with contextlib.suppress(ValueError):
+            known.append(date(year + 2000 if year < 100 else year, month, day))
+    if known and not any(first.date() <= each <= last.date() for each in known):
+        raise UserError(
+            f"night {night.night_id}: the hypnogram's times have another date than the PSG: one of "
+            "the dates was made anonymous, or it is another night's; correct it, or confirm that "
+            "the time of day alone counts (manifest column hypnogram_confirm: date)"
+        )
 
 
 def check_clock_was_not_set(spans: Sequence[Span], psg: PsgTime, night: Night) -> None:

@@ -37,7 +37,8 @@ def read_hypnogram(night: Night) -> Hypnogram:
     scored = read_annotated(path, source) if _is_edf(path, night) else _read_text(path, source)
     spans = believed(scored.scorings, night, night.hypnogram_epoch_s)
     hypnogram = grid(spans, name=night.night_id)
-    return dataclasses.replace(hypnogram, notes=tuple(scored.notes))
+    notes = dict.fromkeys((*scored.notes, *source.notes))  # of several scorers often the same
+    return dataclasses.replace(hypnogram, notes=tuple(notes))
 
 
 def _unscored(night: Night) -> Hypnogram:

@@ -33,6 +33,8 @@ class Source:
     """Of the manifest; None where it names none."""
     known: dict[str, int] = field(default_factory=dict)
     """Stages of texts that were looked up already."""
+    notes: list[str] = field(default_factory=list)
+    """What was odd, whatever the dialect."""
 
     @property
     def name(self) -> str:
@@ -72,7 +74,11 @@ class Source:
         return named or stated
 
     def sequence(
-        self, stages: Sequence[int], first: int = 0, stated: float | None = None
+        self,
+        stages: Sequence[int],
+        first: int = 0,
+        stated: float | None = None,
+        timed: bool = False,
     ) -> list[Span]:
         """Spans of stages that follow each other from the PSG's first sample on.
 
@@ -82,6 +88,7 @@ class Source:
         Args:
             first: epochs that passed before the first stage.
             stated: seconds of an epoch as the file says.
+            timed: whether the file says when the first begins, so that they may end before the PSG.
 
         Raises:
             UserError: another usual length fits the PSG, and 30 s does not.
@@ -94,6 +101,12 @@ class Source:
         if epoch_s is None:
             self._check_length(first + len(stages))
             epoch_s = CLIP_SECONDS
+        missing = self.psg.seconds - (first + len(stages)) * epoch_s if self.psg else 0.0
+        if missing > CLIP_SECONDS and not timed:
+            self.notes.append(
+                f"the stages end {missing:.0f} s before the PSG; the first is taken to begin with "
+                "it, as they have no times (where scoring began at lights off, export them with)"
+            )
         return [((first + k) * epoch_s, epoch_s, stage) for k, stage in enumerate(stages)]
 
     def _check_length(self, count: int) -> None:

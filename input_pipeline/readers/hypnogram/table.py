@@ -27,6 +27,7 @@ from input_pipeline.readers.hypnogram.events import Event, stage_spans
 from input_pipeline.readers.hypnogram.grid import Span
 from input_pipeline.readers.hypnogram.psg import (
     check_clock_was_not_set,
+    check_date,
     clock_onsets,
     parse_clock,
 )
@@ -42,10 +43,11 @@ _EMPTY = ("", "-", "n/a")
 _NAMES = {
     "stage": "stage|stages|sleep stage|sleep stages|sleepstage|hypnogram|hypno|staging|stage label|"
     "sleep stage label|stage name|stadium|schlafstadium|stade|stade de sommeil|scoring|score",
-    "event": "event|trial type|annotation|annotations|description|label|evenement|ereignis",
+    "event": "event|trial type|annotation|annotations|description|label|class|evenement|ereignis",
     "value": "value|stage code|code",
     "onset": "recording onset|onset|onset time|start|start time|begin|begin time|from|time|clock|"
     "clock time|heure|uhrzeit|zeit",
+    "date": "date|datum",
     "end": "end|end time|stop|to",
     "duration": "duration|dur|length|duree|dauer",
     "epoch": "epoch|epochs|epoch number|epoch no|epoch nr|epoch id|epoche|epoque|#|nr|no|index",
@@ -61,6 +63,8 @@ _BY_SCORER = re.compile(
     r"consensus)( ?[a-z0-9]{1,20}){0,2}"
 )
 _UNIT = re.compile(r" ?[\[(](hh mm ss|s|sec|secs|seconds)[\])]| (s|sec|secs|seconds)$")
+_WITH_SECONDS = re.compile(r"\d[:.]\d\d[:.]\d\d")
+_MANY_ENDS = 20  # fewer may cover a small part of a night
 _SECONDS = re.compile(r"[+-]?\d{1,15}(?:[.,]\d{0,15})?(?:[eE][+-]?\d{1,2})?")
 
 
@@ -169,6 +173,8 @@ def read_table(table: Table, lines: list[str], source: Source) -> Scored:
     _check_times_are_read(table, source)
     onsets = _times(table, "onset", source) if "onset" in table.role else None
     durations = _durations(table, onsets, source)
+    if onsets is not None:
+        _check_unit(table, onsets, durations, source)
     groups: dict[str, list[int]] = {}
     for k, (_, row) in enumerate(table.rows):
         groups.setdefault(table.cell(row, "scorer").strip(), []).append(k)
@@ -259,8 +265,43 @@ def _times(table: Table, role: str, source: Source) -> list[float]:
             raise UserError(
                 f"{source.name} line {number}: the {role} is neither seconds nor a time of day"
             )
+    _check_seconds_are_there(table, role, source)
+    if not any(clock and clock[0] for clock in clocks):  # dates of another order, or apart
+        for cell in (cells[0], table.cell(table.rows[0][1], "date")):
+            check_date(cell, source.clock(), source.night)
     placed = iter(clock_onsets([c for c in clocks if c is not None], source.clock(), source.night))
     return [math.nan if clock is None else next(placed) for clock in clocks]
+
+
+def _check_seconds_are_there(table: Table, role: str, source: Source) -> None:
+    """Refuses times of day in whole minutes in which several epochs begin, as spreadsheets save
+    them."""
+    for (_, before), (number, row) in itertools.pairwise(table.rows):
+        cell = table.cell(row, role)
+        same = cell == table.cell(before, role)
+        if same and table.cell(row, "scorer") == table.cell(before, "scorer"):
+            clock = parse_clock(cell)
+            if clock is not None and not _WITH_SECONDS.search(cell):
+                raise UserError(
+                    f"{source.name} line {number}: the same {role} as in the row before, without "
+                    "seconds; export the times with their seconds"
+                )
+
+
+def _check_unit(table: Table, onsets: list[float], durations: list[float], source: Source) -> None:
+    """Refuses numbers that are minutes: taken for seconds, a whole night would last some."""
+    ends = {
+        onset + (0 if math.isnan(duration) else duration)
+        for onset, duration in zip(onsets, durations, strict=True)
+        if math.isfinite(onset)
+    }
+    if source.psg is None or len(ends) < _MANY_ENDS:
+        return
+    if abs(60 * max(ends) - source.psg.seconds) < 0.02 * source.psg.seconds:
+        raise UserError(
+            f"{source.name}: its times end at {max(ends):g}, and the PSG lasts "
+            f"{source.psg.seconds:.0f} s: are they minutes? Expected seconds"
+        )
 
 
 def _seconds(cell: str) -> float | None:
@@ -373,10 +414,11 @@ def _numbered(table: Table, members: list[int], stages: list[int], source: Sourc
     """Spans of numbered epochs; numbers that are left out are unscored."""
     numbers = _epochs(table, source)
     epochs = [numbers[k] for k in members]
-    if epochs[0] not in (0, 1):
+    first = min(numbers)  # of all scorers: one of them may have left out the first epochs
+    if first not in (0, 1):
         raise UserError(
-            f"{source.name} line {table.rows[members[0]][0]}: the first epoch's number is "
-            f"{epochs[0]}; expected 0 or 1 at the begin of the PSG"
+            f"{source.name} line {table.rows[numbers.index(first)][0]}: the first epoch's number "
+            f"is {first}; expected 0 or 1 at the begin of the PSG"
         )
     for k, (before, after) in enumerate(itertools.pairwise(epochs), 1):
         if after <= before:
@@ -387,4 +429,4 @@ def _numbered(table: Table, members: list[int], stages: list[int], source: Sourc
     filled = [UNKNOWN] * (epochs[-1] - epochs[0] + 1)
     for epoch, stage in zip(epochs, stages, strict=True):
         filled[epoch - epochs[0]] = stage
-    return source.sequence(filled)
+    return source.sequence(filled, first=epochs[0] - first)

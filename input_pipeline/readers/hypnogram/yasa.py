@@ -39,8 +39,8 @@ def read_yasa(text: str, source: Source) -> Scored:
     if length is None:
         raise UserError(f'{source.name}: "freq" of the JSON is no length such as 30s')
     stated = float(length[1] or 1) * (60 if length[2] in ("min", "T") else 1)
-    spans = source.sequence(stages, stated=stated)
     start = found.get("start")
+    spans = source.sequence(stages, stated=stated, timed=start is not None)
     if start is not None:
         try:  # the digits are the local time, whatever the zone
             moment = datetime.fromisoformat(start).replace(tzinfo=None)

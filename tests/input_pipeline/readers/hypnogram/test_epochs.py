@@ -23,9 +23,13 @@ def test_lines_that_do_not_fit_the_psg(read, count, message):
     assert len(read("W\n" * count, hypnogram_epoch_s=30).stage) == count
 
 
-@pytest.mark.parametrize("count", [1, 20, 59, 60, 61, 80, 100, 118])
+@pytest.mark.parametrize("count", [1, 20, 58, 59, 60, 61, 80, 100, 118])
 def test_lines_that_may_fit_the_psg(read, count):
-    assert len(read("W\n" * count).stage) == count
+    found = read("W\n" * count)
+    assert len(found.stage) == count
+    # Where scoring began at lights off, all labels would lie too early.
+    assert found.notes[:1] == () or f"end {1800 - 30 * count} s before the PSG" in found.notes[0]
+    assert len(found.notes) == (count < 59)
 
 
 def test_lines_of_20_s_and_of_1_s(read):
@@ -63,6 +67,13 @@ def test_numbered_epochs(read):
     ):
         with pytest.raises(UserError, match=message):
             read(text)
+
+
+def test_a_scorer_who_left_out_the_first_epoch(read):
+    rows = [f"{k},a,W\n" for k in range(4)] + [f"{k},b,N1\n" for k in range(1, 4)]
+    text = "Epoch,Scorer,Stage\n" + "".join(rows)
+    assert read(text, scorer="a").onset_s[0] == 0
+    assert read(text, scorer="b").onset_s.tolist() == [30, 60, 90]
 
 
 def test_the_file_and_the_manifest_say_how_long_epochs_are(read):

@@ -130,7 +130,9 @@ def test_text_in_its_many_forms(read, text):
 )
 def test_named_schemes(read, scheme, text, stages):
     seconds = 5 if scheme == "dreams" else 30
-    assert read(text, scheme, hypnogram_epoch_s=seconds).stage.tolist() == stages
+    titles = ("", "[HypnogramAASM]\n", "[HypnogramR&K]\r\n") if scheme == "dreams" else ("",)
+    for title in titles:
+        assert read(title + text, scheme, hypnogram_epoch_s=seconds).stage.tolist() == stages
 
 
 @pytest.mark.parametrize(

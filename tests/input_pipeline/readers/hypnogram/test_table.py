@@ -34,6 +34,26 @@ def test_a_date_that_was_made_anonymous(read):
 
 
 @pytest.mark.parametrize(
+    "form", ["%d.%m.%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%d/%m/%y, %H:%M:%S", "%d-%m-%Y;%H:%M:%S"]
+)
+def test_the_date_of_another_night_in_any_order(read, form):
+    head = "Date;Time;Stage\n" if ";" in form else "Time;Stage\n"
+    for day in (0, 20):
+        rows = [f"{clock(86400 * day + 30 * k, form)};N2\n" for k in range(20)]
+        text = head + "".join(rows)  # the first half before midnight
+        if day:
+            with pytest.raises(UserError, match="another date than the PSG"):
+                read(text)
+        found = read(text, hypnogram_confirm="date" if day else "")
+        assert found.onset_s.tolist() == [30.0 * k for k in range(20)]
+
+
+def minutes() -> str:
+    rows = [f"{k / 2},0.5,N{1 + k // 20}\n" for k in range(60)]
+    return "onset,duration,stage\n" + "".join(rows)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("Epoch;Time;Stage\n1;23:50:03;W\n2;00:50:33;W\n3;00:51:03;W\n", "line 3: .*clock changed"),
@@ -49,6 +69,10 @@ def test_a_date_that_was_made_anonymous(read):
         ("onset,duration,stage,x\n0,30,W,SLEEP-S2\n", "line 2: column 4 holds stages as well"),
         ("onset,duration,Erika,Otto\n0,30,W,W\n", "line 1: columns onset, duration, but none of"),
         ("onset,stage\n0,W\n90,N1\n", "open how long each lasts"),
+        ("Time,Stage\n0:00:00,W\n0:00:30,W\n", "times begin with 0:00:00"),
+        ("Time,Stage\n0:00:30,W\n0:29:30,W\n", "as times since its begin they fit"),
+        ("Time;Duration;Stage\n23:51;30;N2\n23:51;30;N2\n", "line 3: the same onset .* seconds"),
+        (minutes(), "its times end at 30, and the PSG lasts 1800 s: are they minutes"),
     ],
 )
 def test_what_is_wrong_with_a_table(read, text, message):
