@@ -1,5 +1,6 @@
 """Whether the files of a night fit together; `inspect` asks before a build, a build asks again."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -177,31 +178,50 @@ def compare_times(
 
 def twin_notes(nights: Sequence[Night]) -> Iterator[str]:
     """Subjects of one recording, and those that may be one person, a line each: a split would test
-    on what was trained on.
+    on what was trained on. So are nights of one scoring, whose labels are right for one at most.
 
     Files are compared by content, whatever they are called.
     """
     spelt: dict[str, Night] = {}
     holders: dict[tuple[str, str], Night] = {}
+    recordings: dict[str, list[str]] = {}  # by night_id
     for night in nights:
-        first = spelt.setdefault(night.subject_id.casefold(), night)
+        first = spelt.setdefault(_without_spelling(night.subject_id), night)
         if first.subject_id != night.subject_id:
             yield (
                 f"night {night.night_id}: its subject_id differs from that of night "
-                f"{first.night_id} in capital letters alone; two subjects?"
+                f"{first.night_id} in capital letters, separators or leading zeros alone; two "
+                "subjects?"
             )
-        for kind, files in (("PSG", night.psg_files), ("video", night.video_files)):
+        scoring = (night.hypnogram,) if night.hypnogram else ()
+        for kind, files in (
+            ("PSG", night.psg_files),
+            ("video", night.video_files),
+            ("hypnogram", scoring),
+        ):
             try:
                 digests = [file_fingerprint(path) for path in files]
             except OSError:
                 continue  # who reads the file says what is wrong
             twins = [holders.setdefault((kind, digest), night) for digest in digests]
+            if kind == "PSG":
+                recordings[night.night_id] = digests
+            said = "of another subject"
             others = [each for each in twins if each.subject_id != night.subject_id]
+            if kind == "hypnogram":
+                said = "whose PSG is another"
+                mine = recordings.get(night.night_id)
+                others = [each for each in twins if recordings.get(each.night_id) != mine]
             if others:
                 yield (
                     f"night {night.night_id}: its {kind} is also that of night "
-                    f"{others[0].night_id}, of another subject"
+                    f"{others[0].night_id}, {said}"
                 )
+
+
+def _without_spelling(subject_id: str) -> str:
+    """What stays of a name where tables were made by several hands or a spreadsheet."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"[._-]+", "-", subject_id.casefold()))
 
 
 def _whole_days(middle_s: np.ndarray, begin_s: float, end_s: float) -> bool:

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -217,6 +218,12 @@ def parse_manifest(path: str | os.PathLike) -> tuple[list[Night], list[str]]:
     if not rows:
         raise UserError(f"manifest {path}: empty; expected a header with {', '.join(REQUIRED)}")
     header = rows[0][1]
+    while header and not header[-1]:
+        header.pop()
+    # Spreadsheets write empty columns behind those that were ever filled.
+    rows = [
+        (line, [*cells[: len(header)], *filter(None, cells[len(header) :])]) for line, cells in rows
+    ]
     _check_header(path, header)
     if len(rows) == 1:
         raise UserError(f"manifest {path}: a header but no nights")
@@ -297,7 +304,7 @@ def _parse_row(
     for column in _PATHS:
         text = values.get(column) or ""
         pieces = text.split("|") if column in _IN_PIECES else [text]
-        named = [path.parent / piece.strip() for piece in pieces if piece.strip()]
+        named = [_spelt_as_there(path.parent, each) for each in map(str.strip, pieces) if each]
         find = find_videos if column == "video" else _one_file
         files: list[Path] = []
         for number, each in enumerate(named, 1):
@@ -319,6 +326,13 @@ def _parse_row(
             "one, or one for each"
         )
     return values, problems
+
+
+def _spelt_as_there(folder: Path, name: str) -> Path:
+    """The path of a file; its accents may be letters of their own on one system and not on the
+    next."""
+    forms = [folder / unicodedata.normalize(form, name) for form in ("NFC", "NFD")]
+    return next((each for each in (folder / name, *forms) if os.path.exists(each)), folder / name)
 
 
 def _one_file(path: Path) -> list[Path]:
@@ -348,14 +362,14 @@ def read_manifest(path: str | os.PathLike) -> list[Night]:
 
 def write_manifest(path: str | os.PathLike, nights: list[Night]) -> None:
     """Writes `nights`, whole or not at all; files below the manifest's folder are named relative to
-    it."""
-    folder = Path(path).resolve().parent
+    it. Links keep their names, which may say when a video began."""
+    folder = Path(os.path.abspath(path)).parent
 
     def cell(value: Any) -> str:
         if value is None:
             return ""
         if isinstance(value, Path):
-            absolute = value.resolve()
+            absolute = Path(os.path.abspath(value))
             below = absolute.is_relative_to(folder)
             return absolute.relative_to(folder).as_posix() if below else str(absolute)
         if isinstance(value, tuple):

@@ -20,11 +20,14 @@ def set_columns(source: Path, target: Path, values: dict[str, dict[str, str]]) -
     text = read_text(source, f"manifest {source}")
     rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row))]
     header = rows[0]
+    while not header[-1].strip():  # empty last columns of a spreadsheet
+        header.pop()
     names = [name.strip() for name in header]
     wanted = dict.fromkeys(column for cells in values.values() for column in cells)
     new = [column for column in wanted if column not in names]
     place = {column: i for i, column in enumerate(names + new)}
     for row in rows[1:]:
+        row[len(names) :] = [""] * len(new)
         row += [""] * (len(place) - len(row))
         for column, cell in values.get(row[place["night_id"]].strip(), {}).items():
             row[place[column]] = cell

@@ -94,9 +94,31 @@ def test_one_recording_under_several_names_is_noted(tmp_path):
         Night("n4", "s1", tmp_path / "v", tmp_path / "not there"),
         Night("n5", "S3", None, tmp_path / "d"),
     ]
+    spelt = "in capital letters, separators or leading zeros alone; two subjects?"
     assert list(twin_notes(nights)) == [
         "night n3: its PSG is also that of night n1, of another subject",
-        "night n5: its subject_id differs from that of night n3 in capital letters alone; two "
-        "subjects?",
+        f"night n5: its subject_id differs from that of night n3 {spelt}",
     ]
     assert list(twin_notes(nights[:2])) == []
+
+
+def test_subjects_whose_names_are_spelt_alike_are_noted(tmp_path):
+    names = ("001", "1", "10", "P_01", "p-1", "P-10", "P1", "1-1", "11")
+    nights = [Night(f"n{k}", name, None, tmp_path / "gone") for k, name in enumerate(names)]
+    noted = [note.split()[1].rstrip(":") for note in twin_notes(nights)]
+    assert noted == ["n1", "n4"]
+
+
+def test_one_scoring_of_two_recordings_is_noted(tmp_path):
+    for name, content in {"a": "1", "b": "2", "h": "3", "copy of h": "3", "g": "4"}.items():
+        (tmp_path / name).write_text(content)
+    psg, other, scoring, copy, own = (tmp_path / n for n in ("a", "b", "h", "copy of h", "g"))
+    nights = [
+        Night("n1", "s1", None, psg, scoring),
+        Night("n2", "s1", None, psg, scoring),  # the same recording, with another video
+        Night("n3", "s1", None, other, copy),
+        Night("n4", "s1", None, other, own),
+    ]
+    assert list(twin_notes(nights)) == [
+        "night n3: its hypnogram is also that of night n1, whose PSG is another"
+    ]

@@ -1,6 +1,7 @@
 """The manifest: what is written is read back, and what is wrong is named by row and column."""
 
 import math
+import unicodedata
 from datetime import datetime
 from pathlib import Path
 
@@ -207,9 +208,41 @@ def test_no_cell_is_shown_unless_asked_for(folder, column):
 
 
 def test_spreadsheets_put_a_mark_before_the_header_and_spaces_into_cells(folder):
-    text = "night_id, subject_id,psg \n n1 ,s,a.edf\n\n"
-    (night,) = read_manifest(manifest(folder, text, encoding="utf-8-sig"))
-    assert night == Night("n1", "s", None, folder / "a.edf")
+    for text in (
+        "night_id, subject_id,psg \n n1 ,s,a.edf\n\n",
+        "night_id,subject_id,psg,,\nn1,s,a.edf,,\n,,,,\n",
+    ):
+        (night,) = read_manifest(manifest(folder, text, encoding="utf-8-sig"))
+        assert night == Night("n1", "s", None, folder / "a.edf")
+    with pytest.raises(UserError, match="line 2: 4 cells, expected 3"):
+        read_manifest(manifest(folder, "night_id,subject_id,psg,,\nn1,s,a.edf,,x\n"))
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_folders_of_any_name(tmp_path, form):
+    study = tmp_path / "study [2024] *"
+    (study / unicodedata.normalize("NFC", "Schläfer")).mkdir(parents=True)
+    for name in ("psg.edf", "cam_1.mp4", "cam_2.mp4"):
+        (study / unicodedata.normalize("NFC", "Schläfer") / name).touch()
+    folder = unicodedata.normalize(form, "Schläfer")
+    path = study / "nights.csv"
+    path.write_text(f"night_id,subject_id,psg,video\nn1,s,{folder}/psg.edf,Schl*/cam_*.mp4\n")
+    (night,) = read_manifest(path)
+    assert len(night.video_files) == 2 and night.psg_files[0].is_file()
+    path.write_text(f"night_id,subject_id,psg\nn1,s,{folder}/gone.edf\n")
+    with pytest.raises(UserError, match="no such file"):
+        read_manifest(path)
+
+
+def test_a_link_keeps_its_name(tmp_path):
+    store = tmp_path / "store" / "x7"
+    store.parent.mkdir()
+    store.touch()
+    link = tmp_path / "cam_20240131_221503.mp4"
+    link.symlink_to(store)
+    write_manifest(tmp_path / "nights.csv", [Night("n1", "s", link, store)])
+    (night,) = read_manifest(tmp_path / "nights.csv")
+    assert night.video == link and night.psg == store
 
 
 def test_every_field_of_a_night_is_a_column():

@@ -1,6 +1,7 @@
 """Which files a path, a folder or a pattern means."""
 
 import glob
+import os
 from pathlib import Path
 
 _NAMES = "3gp asf avi dav divx dv flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf nut ogv ts vob webm wmv"
@@ -24,8 +25,12 @@ def find_videos(path: Path) -> list[Path]:
             if not found:
                 raise ValueError("a folder without videos")
             return found
-        if glob.has_magic(str(path)):
-            found = sorted(Path(each) for each in glob.glob(str(path)))
+        # Folders that are there mean themselves, whatever brackets their names hold.
+        folder = next(each for each in path.parents if each.is_dir())
+        pattern = str(path.relative_to(folder))
+        if glob.has_magic(pattern):
+            within = os.path.join(glob.escape(str(folder)), pattern)
+            found = sorted(Path(each) for each in glob.glob(within))
             found = [each for each in found if each.is_file()]
             if not found:
                 raise ValueError("a pattern that no file fits")
