@@ -29,7 +29,9 @@ class Chip:
             when nothing else is set (three quarters).
         bandwidth: bytes a second between memory and chip.
         clock: cycles a second, in which libtpu's compiler counts; None where it does not.
-        link: bytes a second that it sends into a ring of all devices.
+        link: bytes a second that it sends into a ring of the chips that links join.
+        joined: how many chips links join: a pod, or a machine of GPUs.
+        network: bytes a second that it sends to chips beyond.
         machine: chips of a machine.
     """
 
@@ -37,26 +39,33 @@ class Chip:
     bandwidth: float
     clock: float | None
     link: float
+    joined: int
+    network: float
     machine: int
 
 
 _TPUS = {
-    "TPU v5 lite": Chip(16 * GIB, 819e9, 1.503e9, 90e9, 8),
-    "TPU v5": Chip(95 * GIB, 2765e9, 1.75e9, 180e9, 4),
-    "TPU v6 lite": Chip(32 * GIB, 1640e9, 1.75e9, 180e9, 8),
+    "TPU v5 lite": Chip(16 * GIB, 819e9, 1.503e9, 100e9, 256, 3.125e9, 8),
+    "TPU v5": Chip(95 * GIB, 2765e9, 1.75e9, 200e9, 6144, 6.25e9, 4),
+    "TPU v6 lite": Chip(32 * GIB, 1640e9, 1.75e9, 200e9, 256, 6.25e9, 8),
 }
 """Kind of TPU -> its numbers. The clock, which the program does not tell, is the peak (197, 459 and
 918 Tflop/s in bfloat16) over two operations for each cell of the matrix units (4 of 128x128, 8 of
-128x128, 4 of 256x256). Checked against a convolution counted by hand on v5e only. A ring runs both
-ways along one axis of the torus: two links."""
+128x128, 4 of 256x256). Checked against a convolution counted by hand on v5e only.
+
+Links and network as in Google's docs.cloud.google.com/tpu/docs/v5e, /v5p and /v6e: 400, 1,200 and
+800 GB/s of a chip, both directions of its 4, 6 and 4 ports together; a ring runs both ways along
+one axis of the torus, so a chip sends by two ports. A v5e pod's network is 6.4 Tbit/s for 256
+chips, that of a v5p chip 50 Gbit/s; v6e's is assumed to be as much."""
 
 
 @dataclass(frozen=True)
 class _Gpu:
     """A card as XLA wants it described; sizes in bytes, numbers of a streaming multiprocessor.
 
-    `network` is what a card's own adapter sends, bytes a second: 200 Gbit/s beside an A100, 400
-    beside an H100, as in NVIDIA's DGX.
+    `nvlink` and `network` are what a card sends to those of its machine and through an adapter of
+    its own, bytes a second, as in NVIDIA's DGX: NVLink's 600 and 900 GB/s are both directions, the
+    adapters have 200 Gbit/s beside an A100 and 400 beside an H100.
     """
 
     name: str
@@ -68,6 +77,7 @@ class _Gpu:
     bandwidth: float
     l2: int
     shared_memory: int
+    nvlink: float
     network: float
 
     def description(self) -> str:
@@ -102,16 +112,13 @@ class _Gpu:
         """
 
 
+_A100 = (108, 64, 1.41, 80 * GIB, 2039e9, 40 << 20, 167936, 300e9, 25e9)
+_H100 = (132, 128, 1.98, 80 * GIB, 3352e9, 50 << 20, 233472, 450e9, 50e9)
+_H200 = (132, 128, 1.98, 141 * 10**9, 4800e9, 50 << 20, 233472, 450e9, 50e9)
 _GPUS = {
-    "a100": _Gpu(
-        "NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 80 * GIB, 2039e9, 40 << 20, 167936, 25e9
-    ),
-    "h100": _Gpu(
-        "NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 1.98, 80 * GIB, 3352e9, 50 << 20, 233472, 50e9
-    ),
-    "h200": _Gpu(
-        "NVIDIA H200", (9, 0), 132, 128, 1.98, 141 * 10**9, 4800e9, 50 << 20, 233472, 50e9
-    ),
+    "a100": _Gpu("NVIDIA A100-SXM4-80GB", (8, 0), *_A100),
+    "h100": _Gpu("NVIDIA H100 80GB HBM3", (9, 0), *_H100),
+    "h200": _Gpu("NVIDIA H200", (9, 0), *_H200),
 }
 _EXPECTED = (
     "TPUs as KIND:AxB, such as v5e:2x4, or GPUs as KIND or KIND:HOSTSxGPUS, such as h100:1x8, "
@@ -145,8 +152,8 @@ def chip(mesh: Mesh) -> Chip | None:
     kind = mesh.devices.flat[0].device_kind
     for gpu in _GPUS.values():
         if gpu.name == kind:
-            # Eight adapters carry a machine's ring, a little less than NVLink inside.
-            return Chip(gpu.memory * 3 // 4, gpu.bandwidth, None, 8 * gpu.network, 8)
+            links = (gpu.nvlink, 8, gpu.network)
+            return Chip(gpu.memory * 3 // 4, gpu.bandwidth, None, *links, 8)
     return _TPUS.get(kind)
 
 

@@ -3,9 +3,10 @@
 Nothing here is measured. A step is the compiler's time (on GPUs, which it gives none for, the time
 of the bytes at the memory's full bandwidth: a lower bound) and after it the collectives, none of
 them hidden behind computing. A collective sends, in a ring of n devices, (n - 1) / n of its array,
-an all-reduce twice that, at the link's full bandwidth, and waits `LATENCY` before. More devices
-than were compiled for: each has as many clips; arrays that are gathered or exchanged grow with
-them, sums do not.
+an all-reduce twice that, at the link's full bandwidth, and waits `LATENCY` before. Beyond the g
+devices that links join, it goes ring by ring: of m rings each device also sends (m - 1) / m of the
+g-th part of the array over the network. More devices than were compiled for: each has as many
+clips; arrays that are gathered or exchanged grow with them, sums do not.
 """
 
 import math
@@ -46,21 +47,39 @@ class Step:
     largest_batch: int | None = None
 
 
-def wire_bytes(program: Program, compiled_for: int, devices: int) -> float:
-    """Bytes that one of `devices` sends in a step, in rings."""
-    total = 0.0
+def sent_bytes(
+    program: Program, compiled_for: int, devices: int, joined: int
+) -> tuple[float, float]:
+    """Bytes that one of `devices` sends in a step over links, and over the network.
+
+    Args:
+        program: compiled for `compiled_for` devices.
+        compiled_for, devices: their numbers.
+        joined: devices that links join.
+    """
+    near = min(devices, joined)
+    by_links, by_network = 0.0, 0.0
     for kind, size in program.exchanged.items():
         if kind == "all-reduce":
-            total += 2 * size
-        elif compiled_for > 1:
-            total += size * devices / compiled_for
-    return total * (devices - 1) / devices
+            whole = 2 * size
+        else:
+            whole = size * devices / compiled_for if compiled_for > 1 else 0
+        if kind == "all-to-all":  # each part has one receiver
+            by_links += whole * (near - 1) / devices
+            by_network += whole * (devices - near) / devices
+        else:
+            by_links += whole * (near - 1) / near
+            by_network += whole / near * (devices - near) / devices
+    return by_links, by_network
 
 
 def step_seconds(step: Step, chip: Chip, compiled_for: int, devices: int) -> float:
     """Seconds of a step on so many devices."""
-    sent = wire_bytes(step.program, compiled_for, devices) / chip.link
-    return step.seconds + (sent + step.program.collectives.total() * LATENCY) * (devices > 1)
+    if devices == 1:
+        return step.seconds
+    by_links, by_network = sent_bytes(step.program, compiled_for, devices, chip.joined)
+    waiting = step.program.collectives.total() * LATENCY
+    return step.seconds + by_links / chip.link + by_network / chip.network + waiting
 
 
 def clip_bytes(clips: ClipSettings) -> float:
@@ -104,13 +123,14 @@ def table(
             seconds = step_seconds(step, chip, compiled_for, devices)
             hours = passes * math.ceil(rows / (batch * devices)) * seconds / 3600
             machines = math.ceil(devices / chip.machine)
+            sent = sum(sent_bytes(step.program, compiled_for, devices, chip.joined))
             texts = [
                 str(devices),
                 str(machines),
                 f"{step.peak_bytes / 1e9:.1f} of {chip.memory / 1e9:.0f}",
                 "–" if step.largest_batch is None else str(step.largest_batch),
                 f"{1000 * seconds:.1f}",
-                f"{wire_bytes(step.program, compiled_for, devices) / 1e6:.0f}",
+                f"{sent / 1e6:.0f}",
                 f"{100 * step.seconds / seconds:.0f}",
                 f"{batch * devices / seconds:,.0f}",
                 f"{len(mine)}",
@@ -137,7 +157,8 @@ def table(
     notes = [
         "Estimates; nothing ran. ms a step: computing as above, then collectives: "
         "(n - 1) / n of an array, twice that of a sum, "
-        f"at {chip.link / 1e9:.0f} GB/s, and {1e6 * LATENCY:.0f} µs for each.",
+        f"at {chip.link / 1e9:.0f} GB/s, and {1e6 * LATENCY:.0f} µs for each; beyond "
+        f"{chip.joined} devices, between their rings at {chip.network / 1e9:.3g} GB/s a device.",
         "scaling: share of computing. Each device has as many clips on any number of them, "
         "whatever the config's batch_size is.",
         f"hours: passes x ceil({rows} clips / (batch x devices)) x step, of all trainings one "

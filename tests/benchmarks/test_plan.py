@@ -13,7 +13,7 @@ from sacd_jax.config import Experiment
 from sacd_jax.report.tables import plain
 from sacd_jax.sweeps.sweep_config import SweepConfig
 
-CHIP = Chip(16 * 2**30, 800e9, 1.5e9, 100e9, 8)
+CHIP = Chip(16 * 2**30, 800e9, 1.5e9, 100e9, 256, 4e9, 8)
 PROGRAM = Program(
     collectives=Counter({"all-reduce": 3, "all-gather": 2}),
     exchanged=Counter({"all-reduce": 80_000_000, "all-gather": 400_000}),
@@ -21,15 +21,33 @@ PROGRAM = Program(
 STEP = plan.Step("sacd on 8", "r2plus1d_18", "sacd", 0.025, 4_000_000_000, PROGRAM, 96)
 
 
+SUMS, GATHERED = 160e6, 0.4e6
+"""Bytes that the program's sums move in a ring, and what it gathers on eight devices."""
+
+
 @pytest.mark.parametrize(
-    ("devices", "sent"),
-    [(8, (160e6 + 0.4e6) * 7 / 8), (256, (160e6 + 32 * 0.4e6) * 255 / 256), (1, 0)],
+    ("devices", "by_links", "by_network"),
+    [
+        (1, 0, 0),
+        (8, (SUMS + GATHERED) * 7 / 8, 0),
+        (256, (SUMS + 32 * GATHERED) * 255 / 256, 0),
+        # Eight rings of 256, between which each device sends for the 256th part of the array.
+        (2048, (SUMS + 256 * GATHERED) * 255 / 256, (SUMS + 256 * GATHERED) / 256 * 7 / 8),
+    ],
 )
-def test_sums_stay_and_what_is_gathered_grows(devices: int, sent: float) -> None:
-    assert plan.wire_bytes(PROGRAM, 8, devices) == pytest.approx(sent)
+def test_sums_stay_and_what_is_gathered_grows(
+    devices: int, by_links: float, by_network: float
+) -> None:
+    found = plan.sent_bytes(PROGRAM, 8, devices, CHIP.joined)
+    assert found == pytest.approx((by_links, by_network))
     waits = 5 * plan.LATENCY if devices > 1 else 0
-    expected = 0.025 + sent / 100e9 + waits
+    expected = 0.025 + by_links / 100e9 + by_network / 4e9 + waits
     assert plan.step_seconds(STEP, CHIP, 8, devices) == pytest.approx(expected)
+
+
+def test_parts_that_have_one_receiver_go_straight_to_it() -> None:
+    program = Program(exchanged=Counter({"all-to-all": 32}))
+    assert plan.sent_bytes(program, 16, 16, 8) == (32 * 7 / 16, 32 * 8 / 16)
 
 
 def test_bytes_of_a_clip() -> None:
