@@ -145,7 +145,7 @@ def hardest_part(
     extra: tuple[Float[Array, "batch extra"], Int[Array, " extra"]] | None = None,
     num_classes: int | None = None,
     *,
-    all_the_more: Float[Array, ""] | float = 0.0,
+    all_the_more: Float[Array, ""] | float,
     within: tuple[Float[Array, " batch"], Float[Array, " batch"]] | None = None,
 ) -> tuple[Float[Array, "batch rows"], Bool[Array, "batch rows"]]:
     """The hardest part of each anchor's negatives, which may be of another size for each.
@@ -161,7 +161,7 @@ def hardest_part(
     """
     cosine, negative, labels = negatives(bank, anchors, anchor_labels, extra)
     if within is not None:
-        low, high = (jax.lax.stop_gradient(bound)[:, None] for bound in within)
+        low, high = (bound[:, None] for bound in within)
         negative &= (cosine > low) & (cosine < high)
     cosines, chosen = [], []
     for eligible in by_class(negative, labels, num_classes):

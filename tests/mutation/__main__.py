@@ -34,6 +34,10 @@ BESIDE = {
         f"{_READERS}/test_{name}.py" for name in ("epochs", "table", "reader", "events", "scorers")
     ],
     "sacd_jax/report/crossed.py": ["tests/test_preregistration.py"],
+    "sacd_jax/objectives/memory_bank.py": [f"{_OBJECTIVES}/test_sample_contrast.py"],
+    "sacd_jax/objectives/sacd.py": [
+        f"{_OBJECTIVES}/test_{name}.py" for name in ("sacd_by_hand", "sample_contrast", "knowledge")
+    ],
     "sacd_jax/objectives/losses.py": [
         f"{_OBJECTIVES}/test_relations.py",
         f"{_OBJECTIVES}/test_sacd.py",

@@ -148,3 +148,11 @@ def test_an_anchor_without_a_stage_has_no_negatives():
     bank = bank_of(CIRCLE, [0, 1, 2, 1, 0, 1])
     _, valid = memory_bank.hardest(bank, jnp.array([[1.0, 0.0]]), jnp.array([-1]), 3)
     assert not valid.any()
+
+
+def test_cosines_at_a_bound_are_not_within_it():
+    bank = bank_of([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)], [1, 1, 1])
+    within = (jnp.array([-1.0]), jnp.array([1.0]))
+    anchor, label = jnp.array([[1.0, 0.0]]), jnp.array([0])
+    _, chosen = memory_bank.hardest_part(bank, anchor, label, 3, all_the_more=0.0, within=within)
+    assert chosen.tolist() == [[False, True, False]]

@@ -272,6 +272,19 @@ def test_banks_hold_keys_and_teacher():
         np.testing.assert_allclose(newest, unit(fill((8, 24), number)), atol=1e-6)
 
 
+def test_keys_that_were_not_computed_leave_the_students_bank():
+    objective = objectives.create("sacd", {"graph": 0.0, "jsd": 0.0}, bank_size=12)
+    params, buffers = objective.init(jax.random.key(0), SPEC, SPEC, data_spec())
+    batch, teacher = batch_of(np.arange(BATCH) % 5, [True] * 7 + [False]), output(5)
+    for fresh, rows in ((True, 7), (False, 0)):
+        keys = Keys(output(7), teacher, jnp.array(fresh))
+        seen = Seen(
+            output(0), teacher, keys, batch, participating(batch), jax.random.key(1), jnp.int32(0)
+        )
+        _, new = objective.terms(params, buffers, seen)
+        assert [int(new[f"{side}_bank"].cursor) for side in ("student", "teacher")] == [rows, 7]
+
+
 def test_key_encoder_may_be_the_student():
     objective = objectives.create("sacd", {"graph": 0.0}, key_encoder="student")
     assert not objective.needs_keys
@@ -389,7 +402,7 @@ def test_graph_networks_may_have_an_adam_of_their_own():
 
 def test_numbers_by_default_are_the_papers():
     sacd = objectives.create("sacd")
-    assert sacd.weights == {"graph": 0.5, "contrast": 1.0, "jsd": 1.0}
+    assert sacd.weights == {"graph": 0.5, "contrast": 1.0, "jsd": 1.0} and sacd.measurable
     assert (sacd.clips_per_graph, sacd.bank_size, sacd.hardest) == (16, 256, 64)
     assert (sacd.margin, sacd.graph_margin, sacd.projection_decay) == (0.2, 1.0, 0.999)
 

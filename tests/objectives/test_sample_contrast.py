@@ -144,6 +144,7 @@ def test_both_sides_may_be_projected():
 def test_values_that_cannot_be_are_refused():
     for options, words in (
         ({"hardest_share": 0.0}, "hardest_share is 0.0, expected more than 0 to 1"),
+        ({"hardest_share": 1.5}, "hardest_share is 1.5, expected more than 0 to 1"),
         ({"temperature": 0.0}, "temperature is 0.0, expected more than 0"),
         ({"negatives": "hard"}, "negatives is 'hard', expected semi_hard | None"),
     ):
