@@ -31,7 +31,8 @@ _READERS = "tests/input_pipeline/readers/hypnogram"
 _OBJECTIVES = "tests/objectives"
 BESIDE = {
     "input_pipeline/readers/hypnogram/": [
-        f"{_READERS}/test_{name}.py" for name in ("epochs", "table", "reader", "events", "scorers")
+        f"{_READERS}/test_{name}.py"
+        for name in ("epochs", "table", "reader", "events", "scorers", "lines", "dialects")
     ],
     "sacd_jax/report/crossed.py": ["tests/test_preregistration.py"],
     "sacd_jax/objectives/memory_bank.py": [f"{_OBJECTIVES}/test_sample_contrast.py"],

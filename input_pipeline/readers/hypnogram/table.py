@@ -32,7 +32,7 @@ from input_pipeline.readers.hypnogram.psg import (
     parse_clock,
 )
 from input_pipeline.readers.hypnogram.scored import Scored, Source
-from input_pipeline.readers.hypnogram.vocabulary import find_word, fold
+from input_pipeline.readers.hypnogram.vocabulary import find_word, fold, shown
 from input_pipeline.stages import CLIP_SECONDS, UNKNOWN
 
 _PREAMBLE_LINES = 400
@@ -98,19 +98,37 @@ def find_table(lines: list[str]) -> Table | None:
         for delimiter in [mark for mark in _DELIMITERS if mark in line] or [","]:
             if len(line) < 10_000 and (table := _header(line, number, delimiter)):
                 timed = table.role.keys() & {"onset", "epoch", "duration"}
-                if timed or (number == filled[0] and not table.role.keys() - {"stage", "scorer"}):
+                alone = number == filled[0] and not table.role.keys() - {"stage", "scorer"}
+                if timed or (alone and not _holds_stages(line, delimiter, len(filled))):
                     return table
     return _without_header(lines, filled[0]) if filled else None
 
 
+def _holds_stages(line: str, delimiter: str, count: int) -> bool:
+    """Whether what may be the only header of `count` lines is a stage, or all stages in one line.
+
+    "Sleep stage 1" is; "stage 1;stage 2" above other lines are two scorers' columns.
+    """
+    cells = [cell for cell in _cells(line, delimiter) if cell.strip()]
+    return (len(cells) == 1 or count == 1) and all(map(find_word, cells))
+
+
 def check_is_no_table(lines: list[str], source: Source) -> None:
-    """Refuses a file in which `find_table` finds no table, but whose first line names times.
+    """Refuses a file in which `find_table` finds no table, but whose first line may be a header.
 
     Raises:
-        UserError: the columns of stages have names that are not known, such as those of persons.
+        UserError: the columns of stages have names that are not known, such as those of persons; or
+            "stage 1" is the first line, and no other one has such a word.
     """
     filled = ((number, line) for number, line in enumerate(lines, 1) if line)
     number, line = next(filled, (0, ""))
+    if find_word(line) and _header(line, number, ","):
+        others = [find_word(other) for _, other in itertools.islice(filled, _PREAMBLE_LINES)]
+        if others and not any(word is not None and word.full for word in others):
+            raise UserError(
+                f"{source.name} line {number}: {shown(line)} may be the name of the column or the "
+                "first epoch's stage; expected stage as the name, or one kind of words"
+            )
     for delimiter in _DELIMITERS:
         names = [_UNIT.sub("", fold(name)).strip() for name in line[:10_000].split(delimiter)]
         times = [name for name in names if _ROLES.get(name, ("",))[0] in ("onset", "duration")]
