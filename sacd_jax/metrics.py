@@ -32,7 +32,7 @@ class Metrics(TypedDict):
     mcc: Any  # Matthews correlation (Gorodkin's R_K); 0 where truth or prediction is constant
     recall: Any  # the paper's "per-class accuracy"; nan for a class without clips
     precision: Any  # nan for a class that is never predicted
-    f1: Any
+    f1: Any  # 0 for a class in neither; nan without any clip
     support: Any  # clips of each class
 
 
@@ -93,10 +93,11 @@ def from_confusion(counts: Shaped[np.ndarray, "*more classes classes"]) -> Metri
     chance = (truth * predicted).sum(-1)  # clips^2 times the agreement expected by chance
     spread = (clips**2 - (truth**2).sum(-1)) * (clips**2 - (predicted**2).sum(-1))
     f1 = _divide(2 * correct, truth + predicted, 0.0)
+    f1 = np.where(clips[..., None] == 0, np.nan, f1)
     values: dict[str, np.ndarray] = {
         "clips": clips.astype(np.int64),
         "accuracy": _divide(hits, clips, np.nan),
-        "macro_f1": np.where(clips == 0, np.nan, f1.mean(-1)),
+        "macro_f1": f1.mean(-1),
         "kappa": _divide(hits * clips - chance, clips**2 - chance, np.nan),
         "kappa_linear": _weighted_kappa(counts, 1),
         "kappa_quadratic": _weighted_kappa(counts, 2),
@@ -104,7 +105,7 @@ def from_confusion(counts: Shaped[np.ndarray, "*more classes classes"]) -> Metri
         "balanced_accuracy": _divide(
             np.where(present, recall, 0.0).sum(-1), present.sum(-1), np.nan
         ),
-        "mcc": _divide(hits * clips - chance, np.sqrt(spread), 0.0),
+        "mcc": np.where(clips == 0, np.nan, _divide(hits * clips - chance, np.sqrt(spread), 0.0)),
         "recall": recall,
         "precision": _divide(correct, predicted, np.nan),
         "f1": f1,

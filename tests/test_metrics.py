@@ -102,7 +102,8 @@ def test_a_stack_of_matrices_equals_one_at_a_time():
 def test_degenerate_matrices():
     nothing = metrics.from_confusion(np.zeros((5, 5), int))
     assert nothing["clips"] == 0
-    assert all(math.isnan(nothing[name]) for name in ("accuracy", "macro_f1", "kappa"))
+    assert all(math.isnan(nothing[name]) for name in ("accuracy", "macro_f1", "kappa", "mcc"))
+    assert np.isnan(nothing["f1"]).all()
     single = metrics.from_confusion(np.diag([7, 0, 0, 0, 0]))
     assert single["accuracy"] == 1.0
     assert math.isnan(single["kappa_quadratic"]) and single["pabak"] == 1.0
