@@ -41,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
     dataset = _fold_data(experiment.dataset, 0, data, keep_decoded=True)
     parallel.initialize()
     split = read_splits(dataset / SPLITS_FILE)
-    folds = sum(map(len, split.groups.values()))  # without those whom nobody scored
+    # Without those whom nobody scored; in the order of `splits.LEAVE_ONE_OUT`.
+    left_out = sorted(subject for members in split.groups.values() for subject in members)
+    folds = len(left_out)
     chosen = _numbers(values.folds, folds) if values.folds else range(folds)
     for fold in chosen:
         last = fold == folds - 1
@@ -51,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     if jax.process_index() == 0:
         names, classes = list(experiment.runs), read_info(dataset).classes
         with only_results(workdir):
-            written = cross_validation.write_tables(workdir, names, folds, classes)
+            written = cross_validation.write_tables(workdir, names, left_out, classes)
         for each in written:
             tables.show(each)
         print(f"table: {workdir / cross_validation.MARKDOWN}")

@@ -37,10 +37,13 @@ def predictions(path, subject, right, clips):
     )
 
 
+PEOPLE = ["s0", "s1", "s2", "s3"]
+
+
 def test_the_table_pools_the_subjects_that_were_left_out(tmp_path):
     for fold, (right, clips) in enumerate([(10, 10), (5, 20), (15, 30)]):
         predictions(tmp_path / f"fold{fold:03d}" / "student", f"s{fold}", right, clips)
-    together, apart = write_tables(tmp_path, ["student"], 4, STAGES)
+    together, apart = write_tables(tmp_path, ["student"], PEOPLE, STAGES)
     assert together.rows[0][1].text == "50.0"  # (10 + 5 + 15) of 60
     assert [[cell.text for cell in row] for row in apart.rows] == [
         *(["0: s0", "100.0"], ["1: s1", "25.0"], ["2: s2", "50.0"])
@@ -52,7 +55,10 @@ def test_the_table_pools_the_subjects_that_were_left_out(tmp_path):
     text = (tmp_path / "cross_validation.md").read_text()
     assert "| 1: s1 | 25.0 |" in text
     with pytest.raises(UserError, match="no fold is finished"):
-        write_tables(tmp_path, ["student", "other"], 4, STAGES)
+        write_tables(tmp_path, ["student", "other"], PEOPLE, STAGES)
+    # Somebody came between: folds 1 and 2 are those of 2 and 3 now.
+    with pytest.raises(UserError, match="of fold 1 was tested on other subjects than s0b"):
+        write_tables(tmp_path, ["student"], ["s0", "s0b", "s1", "s2"], STAGES)
 
 
 CONFIG = """

@@ -24,20 +24,27 @@ def fold_folder(workdir: Path, fold: int, name: str) -> RunFolder:
 
 
 def write_tables(
-    workdir: Path, names: Sequence[str], folds: int, classes: Sequence[str], resamples: int = 2000
+    workdir: Path,
+    names: Sequence[str],
+    left_out: Sequence[str],
+    classes: Sequence[str],
+    resamples: int = 2000,
 ) -> tuple[Table, Table]:
     """Writes the tables of the folds that are there, as Markdown and JSON.
 
     Args:
         names: the runs of each fold.
+        left_out: the subject of each fold.
         classes: names of the classes.
 
     Returns:
         all subjects together, with intervals over subjects; and every subject alone.
 
     Raises:
-        UserError: no fold has predictions of every run, or a file is broken.
+        UserError: no fold has predictions of every run, a file is broken, or a fold was tested on
+            somebody else: it was trained before subjects came or went.
     """
+    folds = len(left_out)
     done = [
         fold
         for fold in range(folds)
@@ -45,7 +52,7 @@ def write_tables(
     ]
     if not done:
         raise UserError(f"{workdir}: no fold is finished")
-    subjects: list[str] = []
+    subjects = [left_out[fold] for fold in done]
     counts: dict[str, np.ndarray] = {}
     for name in names:
         found = [
@@ -54,7 +61,13 @@ def write_tables(
             )
             for fold in done
         ]
-        subjects = [str(subject) for ids, _ in found for subject in ids]
+        for fold, (ids, _) in zip(done, found, strict=True):
+            if ids.tolist() != [left_out[fold]]:
+                raise UserError(
+                    f"run {name!r} of fold {fold} was tested on other subjects than "
+                    f"{left_out[fold]}, whom this fold leaves out now; delete "
+                    f"{fold_folder(workdir, fold, name).path.parent} and train it again"
+                )
         counts[name] = np.concatenate([each for _, each in found])
     notes = [f"Each of {len(done)} subjects was tested on once, by networks that never saw them."]
     if len(done) < folds:
