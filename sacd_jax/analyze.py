@@ -128,7 +128,7 @@ def _ahi(runs: Sequence[FinishedRun], folder: Path, arguments: argparse.Namespac
     run = runs[-1]
     said = _of_splits(run, arguments.splits)
     subjects, means = ahi.stage_means(said.embedding, said.stage, said.subject_id, len(STAGES))
-    level = ahi.subject_levels(subjects, said.subject_id, said.ahi)
+    level = ahi.subject_levels(subjects, said.subject_id, said.night_id, said.ahi)
     found = ahi.correlate(means, level, arguments.permutations, arguments.seed)
     if not found:
         raise UserError(

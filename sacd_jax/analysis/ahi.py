@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.stages import AHI_GROUPS, ahi_group
+from sacd_jax.runs.predictions import mean_over_nights
 
 ALPHA = 0.05
 """Below this p a channel passes."""
@@ -44,15 +45,12 @@ def stage_means(
 def subject_levels(
     subjects: Shaped[np.ndarray, " subjects"],
     subject_id: Shaped[np.ndarray, " clips"],
+    night_id: Shaped[np.ndarray, " clips"],
     ahi: Float[np.ndarray, " clips"],
 ) -> Int[np.ndarray, " subjects"]:
     """Index into `AHI_GROUPS` of each subject's AHI, the mean over nights; -1 where not known."""
-    levels = np.full(len(subjects), -1)
-    for at, subject in enumerate(subjects):
-        known = np.unique(ahi[(subject_id == subject) & (ahi >= 0)])
-        if known.size:
-            levels[at] = ahi_group(float(known.mean()))
-    return levels
+    means = mean_over_nights(np.where(ahi >= 0, ahi, np.nan), night_id, subject_id, subjects)
+    return np.array([ahi_group(float(each)) if each >= 0 else -1 for each in means], int)
 
 
 def targets(level: Int[np.ndarray, " subjects"]) -> Float[np.ndarray, "subjects targets"]:

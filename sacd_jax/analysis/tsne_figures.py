@@ -33,7 +33,7 @@ def subjects(said: Predictions, seed: int) -> Made:
     """Fig. 8: a point a subject, its mean embedding in N2 or N3 in the channels whose rho with the
     AHI level is above `tsne.THRESHOLD`; below it the same with permuted levels."""
     names, means = ahi.stage_means(said.embedding, said.stage, said.subject_id, len(STAGES))
-    level = ahi.subject_levels(names, said.subject_id, said.ahi)
+    level = ahi.subject_levels(names, said.subject_id, said.night_id, said.ahi)
     panels, rows = [], []
     for levels, control in (
         (level, "no"),
@@ -69,7 +69,7 @@ def _permuted(level: np.ndarray, seed: int) -> np.ndarray:
 def nights(said: Predictions, most: int, seed: int) -> Made:
     """Fig. 9: all N2 and N3 clips of one subject of each AHI group, coloured by subject."""
     names, of = np.unique(said.subject_id, return_inverse=True)
-    level = ahi.subject_levels(names, said.subject_id, said.ahi)
+    level = ahi.subject_levels(names, said.subject_id, said.night_id, said.ahi)
     shown = tsne.subjects_to_show(said.subject_id, said.stage, level[of], np.array(SHOWN))
     labels = [
         f"{letter}: AHI {np.nanmean(said.ahi[said.subject_id == name]):.0f}"

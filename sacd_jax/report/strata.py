@@ -9,7 +9,7 @@ from input_pipeline.stages import AHI_GROUPS, STAGES, VIEWS, ahi_group
 from sacd_jax.metrics import collapse
 from sacd_jax.report import statistics
 from sacd_jax.report.statistics import Estimate
-from sacd_jax.runs.predictions import Predictions
+from sacd_jax.runs.predictions import Predictions, mean_over_nights
 
 FEWEST_SUBJECTS = 5
 """Below this a group has no figures: its subjects say more about themselves than about a group."""
@@ -61,14 +61,16 @@ class Stratum:
 def groupings(
     predictions: Predictions, subjects: Shaped[np.ndarray, " subjects"]
 ) -> tuple[Grouping, ...]:
-    """By AHI, sex and age, as the first clip of each subject has them."""
-    first = [int(np.argmax(predictions.subject_id == name)) for name in subjects]
-    ahi, age, sex = (getattr(predictions, name)[first] for name in ("ahi", "age", "sex"))
+    """By AHI and age, the means over each subject's nights, and sex, the first that is known."""
+    nights = predictions.night_id, predictions.subject_id, subjects
+    ahi, age = (mean_over_nights(each, *nights) for each in (predictions.ahi, predictions.age))
+    known = predictions.sex != ""
+    sex = [predictions.sex[(predictions.subject_id == name) & known][:1] for name in subjects]
     severity = [ahi_group(each) if np.isfinite(each) and each >= 0 else -1 for each in ahi]
     years = np.where(np.isfinite(age), np.searchsorted(_AGE_EDGES, age, side="right"), -1)
     return (
         Grouping("severity of apnoea (AHI)", AHI_GROUPS, np.array(severity, int)),
-        Grouping("sex", SEXES, np.array([_SEX.get(str(each), -1) for each in sex], int)),
+        Grouping("sex", SEXES, np.array([_SEX.get("".join(each), -1) for each in sex], int)),
         Grouping("age", AGE_GROUPS, years),
     )
 

@@ -63,6 +63,30 @@ class Predictions:
         return shares / shares.sum(-1, keepdims=True)
 
 
+def mean_over_nights(
+    values: Float[np.ndarray, " clips"],
+    night_id: Shaped[np.ndarray, " clips"],
+    subject_id: Shaped[np.ndarray, " clips"],
+    subjects: Shaped[np.ndarray, " subjects"],
+) -> Float[np.ndarray, " subjects"]:
+    """What is known of each subject, such as the AHI: the mean over nights, as the split has it.
+
+    Args:
+        values: of the night that each clip is of; nan where not known.
+        night_id: of each clip.
+        subject_id: of each clip.
+        subjects: in the order of the result.
+    """
+    _, first = np.unique(night_id, return_index=True)
+    of, known = subject_id[first], values[first].astype(np.float64)
+    means = np.full(len(subjects), np.nan)
+    for at, subject in enumerate(subjects):
+        mine = known[(of == subject) & np.isfinite(known)]
+        if mine.size:
+            means[at] = mine.mean()
+    return means
+
+
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """The predictions of one run on several splits, one after the other; `index` starts anew with
     each."""

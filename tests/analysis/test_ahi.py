@@ -53,10 +53,12 @@ def test_means_are_over_a_subjects_scored_clips_of_a_stage() -> None:
 
 
 def test_levels_are_of_the_mean_ahi_over_nights_and_unknown_stays_unknown() -> None:
-    subject = np.array(["a", "a", "a", "b", "c"])
-    known = np.array([4.0, 4.0, 8.0, np.nan, 31.0])
-    levels = ahi.subject_levels(np.array(["a", "b", "c"]), subject, known)
-    assert levels.tolist() == [1, -1, 3]  # nights of 4 and 8: the number of clips is no weight
+    subject = np.array(["a", "a", "a", "b", "c", "d", "d", "d"])
+    night = np.array(["1", "1", "2", "3", "4", "5", "6", "7"])
+    known = np.array([4.0, 4.0, 8.0, np.nan, 31.0, 3.0, 3.0, 8.0])
+    levels = ahi.subject_levels(np.array(["a", "b", "c", "d"]), subject, night, known)
+    # Nights of 4 and 8: the number of clips is no weight, that of nights with one AHI is.
+    assert levels.tolist() == [1, -1, 3, 0]
     assert ahi.targets(np.array([1, 3])).tolist() == [[1, 0, 1, 0, 0], [3, 0, 0, 0, 1]]
 
 

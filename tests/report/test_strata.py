@@ -1,5 +1,7 @@
 """Groups of subjects: who is in which, and figures only where there are enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
@@ -29,6 +31,23 @@ def test_who_is_in_which_group(compared) -> None:
     assert severity.group.tolist() == np.resize([0, 1, 2, 3], 14).tolist()
     assert sex.group.tolist() == [-1, 1, 1, 1] + 10 * [0]
     assert age.group.tolist() == [-1, 0] + 6 * [1] + 5 * [2] + [3]
+
+
+def test_a_subject_of_several_nights_is_in_the_group_of_their_mean(compared) -> None:
+    _, _, results = compared
+    said = results.runs[0].predictions
+    first = said.subject_id == "S01"  # AHI 2
+    second = first & (np.cumsum(first) > 50)
+    several = replace(
+        said,
+        night_id=np.where(second, "S01_2", said.night_id),
+        ahi=np.where(second, 40.0, np.where(said.subject_id == "S02", np.nan, said.ahi)),
+        age=np.where(second, 70.0, said.age),
+        sex=np.where(second, "M", said.sex),
+    )
+    severity, sex, age = groupings(several, results.subjects)
+    assert severity.group[:3].tolist() == [2, -1, 2]
+    assert (sex.group[0], age.group[0]) == (1, 3)  # nothing is known of the first night
 
 
 def test_figures_of_a_group_in_every_view(compared) -> None:
