@@ -5,7 +5,7 @@ but for the rows of banks that a method spreads over the devices.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from sacd_jax.benchmarks.timed_step import CLASSES, first_variables, random_batc
 from sacd_jax.models import conv
 from sacd_jax.models.encoder import Encoder, forward, output_spec
 from sacd_jax.models.precision import at_precision
+from sacd_jax.objectives.instance_contrast import InstanceContrast
 from sacd_jax.objectives.objective import Objective
 from sacd_jax.tasks.classify import Classify
 from sacd_jax.tasks.distill import Distill, as_stored
@@ -125,7 +126,7 @@ def distill_steps(
     methods: Sequence[str],
     rows: int,
 ) -> Iterator[AbsentStep]:
-    """The steps of methods, one for each of their key encoders.
+    """The steps of methods, one for each of their key encoders or ways to keep banks.
 
     Args:
         model, form, dtype, sizes: the student, as of `classify_step`; the teacher has its dtype.
@@ -143,10 +144,19 @@ def distill_steps(
         raise UserError(f"{model} or {teacher} sees a night in its order: expected single clips")
     source = f"{teacher} stored" if cached else teacher
     for method in methods:
-        for variant, objective in variants(method):
+        for variant, objective in _with_spread_banks(variants(method)):
             name = f"{model}, {form}, {variant}, {source}"
             networks = (student, network)
             yield _distill_step(name, model, method, *networks, objective, cached, rows, sizes)
+
+
+def _with_spread_banks(
+    variants: Iterator[tuple[str, Objective]],
+) -> Iterator[tuple[str, Objective]]:
+    for name, objective in variants:
+        yield name, objective
+        if isinstance(objective, InstanceContrast):
+            yield f"{name}, bank_sharding=rows", replace(objective, bank_sharding="rows")
 
 
 def _distill_step(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from sacd_jax.objectives.instance_contrast import Draw, InstanceContrast, scores
+from sacd_jax.objectives.instance_contrast import Draw, InstanceContrast
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.objectives.objective import Buffers, default_weights
 
@@ -44,6 +44,6 @@ class Cmc(InstanceContrast):
         """See `InstanceContrast.direction`; with `softmax` there is no Z."""
         if not self.softmax:
             return super().direction(anchors, bank, draw, mask, z, size)
-        positive, negative = scores(anchors, bank, draw, self.temperature)
+        positive, negative = self.scores(anchors, bank, draw)
         logits = jnp.concatenate([positive[:, None], negative], axis=1)
         return cross_entropy(logits, jnp.zeros(len(anchors), jnp.int32), mask), z

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from sacd_jax.models.encoder import EncoderSpec
+from sacd_jax.objectives import clip_bank
 from sacd_jax.objectives.losses import l2_normalise, masked_mean
 from sacd_jax.objectives.objective import (
     Buffers,
@@ -58,7 +59,7 @@ class InstanceContrast(Objective):
         temperature: T of the scores.
         momentum: share of the old row that is kept when a row is updated.
         bank_sharding: `replicated` keeps the banks whole on every device, `rows` spreads their rows
-            over the mesh.
+            over the mesh, and devices exchange scores (see `clip_bank`).
     """
 
     negatives: Count = 16384
@@ -73,7 +74,11 @@ class InstanceContrast(Objective):
     @property
     def row_sharded(self) -> tuple[str, ...]:
         """The banks, if their rows are to be spread."""
-        return ("student_bank", "teacher_bank") if self.bank_sharding == "rows" else ()
+        return ("student_bank", "teacher_bank") if self._spread else ()
+
+    @property
+    def _spread(self) -> bool:
+        return self.bank_sharding == "rows"
 
     @abstractmethod
     def draw(
@@ -96,7 +101,7 @@ class InstanceContrast(Objective):
         """Makes two heads and two banks with rows from U(-a, a), a = sqrt(3 / dim)."""
         rngs = jax.random.split(rng, 4)
         rows = data_spec.size
-        if self.bank_sharding == "rows":
+        if self._spread:
             rows += -rows % _ROW_MULTIPLE
         limit = (3 / self.dim) ** 0.5
 
@@ -152,7 +157,7 @@ class InstanceContrast(Objective):
             loss += jnp.sum((vector - jax.lax.stop_gradient(vector)) * gradients[side])
             bank = buffers[f"{side}_bank"]
             place = _places(index, mask, len(bank))
-            changed[f"{side}_bank"] = bank.at[place].set(rows[side], mode="drop")
+            changed[f"{side}_bank"] = clip_bank.write(bank, place, rows[side], self._spread)
         return Terms({"contrast": loss}), {**buffers, **changed}
 
     def direction(
@@ -165,11 +170,23 @@ class InstanceContrast(Objective):
         size: Int[Array, ""],
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """Loss of one side's anchors against the other side's bank, and Z."""
-        positive, negative = scores(anchors, bank, draw, self.temperature)
+        positive, negative = self.scores(anchors, bank, draw)
         positive, negative = jnp.exp(positive), jnp.exp(negative)
         z = fixed_normaliser(z, positive, negative, mask, size)
         divisor = jnp.where(z > 0, z, 1.0)
         return nce(positive / divisor, negative / divisor, draw.valid, mask, size), z
+
+    def scores(
+        self, anchors: Float[Array, "batch dim"], bank: Float[Array, "rows dim"], draw: Draw
+    ) -> tuple[Float[Array, " batch"], Float[Array, "batch k"]]:
+        """Inner products over temperature with the positive and the negatives.
+
+        One matrix product scores all rows, and the drawn ones are picked: that moves far fewer
+        bytes than gathering k rows of the bank for every anchor.
+        """
+        everything = clip_bank.scores(anchors, bank, self._spread) / self.temperature
+        positive = jnp.take_along_axis(everything, draw.positive[:, None], axis=1)[:, 0]
+        return positive, jnp.take_along_axis(everything, draw.negative, axis=1)
 
     def _updated_rows(
         self,
@@ -177,8 +194,8 @@ class InstanceContrast(Objective):
         vectors: Float[Array, "batch dim"],
         index: Int[Array, " batch"],
     ) -> Float[Array, "batch dim"]:
-        vectors = jax.lax.stop_gradient(vectors)
-        return l2_normalise(self.momentum * bank[index] + (1 - self.momentum) * vectors)
+        old, vectors = clip_bank.read(bank, index, self._spread), jax.lax.stop_gradient(vectors)
+        return l2_normalise(self.momentum * old + (1 - self.momentum) * vectors)
 
 
 def _places(
@@ -191,22 +208,6 @@ def _places(
     """
     later = jnp.triu((index[:, None] == index) & mask, k=1).any(axis=1)
     return jnp.where(mask & ~later, index, rows)
-
-
-def scores(
-    anchors: Float[Array, "batch dim"],
-    bank: Float[Array, "rows dim"],
-    draw: Draw,
-    temperature: float,
-) -> tuple[Float[Array, " batch"], Float[Array, "batch k"]]:
-    """Inner products over temperature with the positive and the negatives.
-
-    One matrix product scores all rows, and the drawn ones are picked: that moves far fewer bytes
-    than gathering k rows of the bank for every anchor.
-    """
-    everything = anchors @ bank.T / temperature
-    positive = jnp.take_along_axis(everything, draw.positive[:, None], axis=1)[:, 0]
-    return positive, jnp.take_along_axis(everything, draw.negative, axis=1)
 
 
 def fixed_normaliser(

@@ -52,6 +52,20 @@ class Rows:
         size = len(everything) // jax.lax.axis_size(self.axis)
         return jax.lax.dynamic_slice_in_dim(everything, self.place() * size, size)
 
+    def deal_out(self, columns: Shaped[Array, "all_rows part"]) -> Shaped[Array, "rows whole"]:
+        """Of an array that lies by columns, with all rows, this device's rows with all columns."""
+        if self.axis is None:
+            return columns
+        return jax.lax.all_to_all(columns, self.axis, split_axis=0, concat_axis=1, tiled=True)
+
+    def sum_of_mine(
+        self, everything: Float[Array, "all_rows *shape"]
+    ) -> Float[Array, "rows *shape"]:
+        """Sums over the devices, of which each keeps its own rows."""
+        if self.axis is None:
+            return everything
+        return jax.lax.psum_scatter(everything, self.axis, tiled=True)
+
     def of_first_device[Tree](self, tree: Tree) -> Tree:
         """The first device's arrays, for all."""
         chosen = jax.tree.map(lambda leaf: jnp.where(self.place() == 0, leaf, 0), tree)
@@ -89,7 +103,12 @@ ALL_HERE = Rows()
 
 
 def by_rows[Result](
-    function: Callable[[Rows, Any, Any], Result], whole: Any, rows: Any, together: int = 1
+    function: Callable[[Rows, Any, Any], Result],
+    whole: Any,
+    rows: Any,
+    together: int = 1,
+    *,
+    spread: bool = False,
 ) -> Result:
     """Calls `function(Rows, whole, rows)` on each device of the mesh that a step is traced for.
 
@@ -97,21 +116,22 @@ def by_rows[Result](
     place: the partitioner's business.
 
     Args:
-        function: returns arrays that are equal on all devices.
+        function: returns arrays that are equal on all devices, or rows of arrays.
         whole: a tree of arrays that every device has.
-        rows: a tree of arrays over the batch.
+        rows: a tree of arrays over the batch, or other arrays that are spread by their rows.
         together: a device's rows are a multiple of this many.
+        spread: whether the results are rows.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    count = len(jax.tree.leaves(rows)[0])
-    if mesh.empty or mesh.size == 1 or count % (mesh.size * together):
+    counts = map(len, jax.tree.leaves(rows))
+    if mesh.empty or mesh.size == 1 or any(count % (mesh.size * together) for count in counts):
         return function(ALL_HERE, whole, rows)
     (axis,) = mesh.axis_names
     dealt_out = jax.shard_map(
         lambda whole, rows: function(Rows(axis), whole, rows),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(axis)),
-        out_specs=PartitionSpec(),
+        out_specs=PartitionSpec(axis) if spread else PartitionSpec(),
     )
     return dealt_out(whole, rows)
 

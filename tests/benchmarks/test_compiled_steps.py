@@ -11,15 +11,22 @@ import pytest
 from sacd_jax.benchmarks import absent_devices, hlo
 from sacd_jax.benchmarks.absent_step import distill_steps
 
-SIZES = SimpleNamespace(frames=4, size=32, colours=1)
+SMALL = SimpleNamespace(frames=4, size=32, colours=1)
+FULL = SimpleNamespace(frames=16, size=112, colours=1)
 TPU, GPU = ("libtpu", "0.0.50.1"), ("jax-cuda13-plugin", "0.12.0.1")
 
 
-def program(topology: str, model: str, dtype: str) -> tuple[hlo.Program, str]:
-    """16 clips a device, stored teacher, the student's own keys."""
+def program(
+    topology: str, model: str, variant: str = "sacd, key_encoder=student"
+) -> tuple[hlo.Program, str]:
+    """16 clips a device, stored teacher."""
     mesh = absent_devices.make_mesh(topology)
-    steps = distill_steps(model, "auto", dtype, SIZES, "attnsleep", True, ["sacd"], 102_519)
-    text = next(steps).compile(16, mesh).as_text()
+    dtype = "float32" if model == "mlp" else "bfloat16"
+    sizes = FULL if model == "r2plus1d_18" else SMALL
+    methods = [variant.partition(",")[0]]
+    steps = distill_steps(model, "auto", dtype, sizes, "attnsleep", True, methods, 102_519)
+    (step,) = (step for step in steps if step.name == f"{model}, auto, {variant}, attnsleep stored")
+    text = step.compile(16, mesh).as_text()
     assert text is not None
     return hlo.read(text), text
 
@@ -47,21 +54,42 @@ def of_version(request: pytest.FixtureRequest) -> None:
 def test_operations_and_transposes(
     of_version: None, topology: str, model: str, operations: int, transposes: int
 ) -> None:
-    found, _ = program(topology, model, "bfloat16")
+    found, _ = program(topology, model)
     assert (found.operations.total(), found.transposes) == (operations, transposes)
+
+
+NEAR = {"all-gather": 3, "all-to-all": 1}
+FAR = {"all-gather": 6, "all-to-all": 1, "reduce-scatter": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("of_version", [TPU], indirect=True)
-def test_collectives_hardly_grow_with_the_devices(of_version: None) -> None:
-    """With a student that has next to nothing to exchange itself."""
-    eight, _ = program("v5e:2x4", "mlp", "float32")
-    assert eight.collectives == {"all-reduce": 5, "all-gather": 3, "all-to-all": 1}
-    assert eight.collective_bytes == 18_135_984  # 16 MB are gradients of the graph networks
-    many, text = program("v5e:16x16", "mlp", "float32")
-    kinds = {"all-reduce": 6, "all-gather": 6, "all-to-all": 1, "reduce-scatter": 1}
-    assert many.collectives == kinds
-    assert many.collective_bytes == 19_753_872
-    assert many.in_loops == 0 and "callback" not in text
-    # Embeddings and graphs of all devices; parameters, 4.5 million, would be more by far.
-    assert many.exchanged["all-gather"] == 9_732_096
+@pytest.mark.parametrize(
+    ("topology", "model", "kinds", "put_in", "gathered"),
+    [
+        # A student that has next to nothing to exchange; 16 MB are the graph networks' gradients.
+        ("v5e:2x4", "mlp", NEAR | {"all-reduce": 5}, 18_135_984, None),
+        ("v5e:16x16", "mlp", FAR | {"all-reduce": 6}, 19_753_872, 9_732_096),
+        ("v5e:16x16", "r2plus1d_18", FAR | {"all-reduce": 74}, 85_235_800, 9_732_096),
+    ],
+)
+def test_collectives_hardly_grow_with_the_devices(
+    of_version: None, topology: str, model: str, kinds: dict, put_in: int, gathered: int | None
+) -> None:
+    found, text = program(topology, model)
+    assert found.collectives == kinds
+    assert found.collective_bytes == put_in
+    assert found.in_loops == 0 and "callback" not in text
+    # Embeddings and graphs of all devices; parameters, 4.5 million and more, would show.
+    assert gathered in (None, found.exchanged["all-gather"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of_version", [TPU], indirect=True)
+def test_spread_banks_stay_where_they_are(of_version: None) -> None:
+    """Whole, the two banks are 106 MB."""
+    found, _ = program("v5e:2x4", "mlp", "crd, bank_sharding=rows")
+    kinds = {"all-gather": 4, "all-reduce": 5, "all-to-all": 4, "reduce-scatter": 4}
+    assert found.collectives == kinds
+    assert found.collective_bytes == 21_774_656
+    assert found.exchanged["all-gather"] == 196_608

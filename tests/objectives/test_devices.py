@@ -27,11 +27,10 @@ batch = {
 }
 
 for name in sys.argv[1:]:
-    on_video, (name, *changes) = name.startswith("video "), name.removeprefix("video ").split()
+    on_video, name = name.startswith("video "), name.removeprefix("video ")
     network = VIDEO if on_video else TWO_LAYERS
     video = network.clips(2)[:BATCH]
-    options = OPTIONS.get(name, {}) | dict(change.split("=") for change in changes)
-    objective = objectives.create(name, **options)
+    objective = objectives.create(name, **OPTIONS.get(name, {}))
     heads, buffers = objective.init(jax.random.key(7), network.spec, SPEC, DATA)
 
     def step(heads, student, buffers, batch, video, eeg):
@@ -48,10 +47,8 @@ for name in sys.argv[1:]:
 
     def run(of_rows, of_others, steps=2):
         put = jax.device_put
-        of_buffers = {k: of_rows if k in objective.row_sharded else of_others for k in buffers}
-        now = {k: put(v, of_buffers[k]) for k, v in buffers.items()}
-        inputs = put((batch, video, eeg), of_rows)
-        jitted = jax.jit(step, out_shardings=(of_others, (of_others, of_buffers)))
+        now, inputs = put(buffers, of_others), put((batch, video, eeg), of_rows)
+        jitted = jax.jit(step, out_shardings=of_others)
         for _ in range(steps):
             grads, (terms, now) = jitted(*put((heads, network.init(6)), of_others), now, *inputs)
         return grads, terms, now
@@ -66,12 +63,12 @@ for name in sys.argv[1:]:
 """
 
 
-# Options after the name; the student is the video network where that is said, else of two layers.
-# Relations among 16 clips cross the devices' borders: 4 clips on each.
-OBJECTIVES = ["crd bank_sharding=rows", "pkt"]
+# The student is the video network where that is said, else of two layers. Relations among 16 clips
+# cross the devices' borders: 4 clips on each.
+OBJECTIVES = ["pkt"]
 IN_TEST_ROWS = ["sacd"]
 OTHERS = [name for name in objectives.available() if name not in OBJECTIVES + IN_TEST_ROWS]
-ON_VIDEO = ["video crd bank_sharding=rows", "video ccl"]
+ON_VIDEO = ["video crd", "video ccl"]
 
 
 @pytest.mark.parametrize(

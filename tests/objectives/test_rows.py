@@ -1,4 +1,4 @@
-"""SACD on several devices: the numbers of one device, and how little the devices exchange."""
+"""Objectives on several devices: the numbers of one device, and how little is exchanged."""
 
 import json
 
@@ -24,8 +24,8 @@ batch = {
     "index": jnp.arange(BATCH), "stage": jnp.asarray(DATA.labels[:BATCH]).at[5].set(-1),
     "mask": jnp.ones(BATCH, bool).at[17].set(False),
 }
-options, *counts = json.loads(sys.argv[1])
-objective = objectives.create("sacd", **(OPTIONS["sacd"] | options))
+name, options, *counts = json.loads(sys.argv[1])
+objective = objectives.create(name, **(OPTIONS[name] | options))
 heads, buffers = objective.init(jax.random.key(7), SPEC, SPEC, DATA)
 
 def step(state, batch, video, eeg):
@@ -46,7 +46,8 @@ found = {}
 for count in counts:
     mesh = parallel.make_mesh(jax.devices()[:count])
     first = (heads, encoder_init(6), buffers, (heads, encoder_init(6)))
-    state = parallel.place(jax.tree.map(jnp.copy, first), mesh)
+    banks = tuple(f"2/{bank}" for bank in objective.row_sharded)
+    state = parallel.place(jax.tree.map(jnp.copy, first), mesh, by_rows=banks)
     inputs = parallel.place((batch, video, eeg), mesh, by_rows=("0", "1", "2"))
     run = parallel.jit_step(step, mesh, state).lower(state, *inputs).compile()
     program = hlo.read(run.as_text())
@@ -70,7 +71,7 @@ OTHERWISE = {
 
 
 def test_devices_equal_one_and_exchange_little(run_python) -> None:
-    found = json.loads(run_python(CHECK, json.dumps([{}, 1, 8]), devices=8).stdout)
+    found = json.loads(run_python(CHECK, json.dumps(["sacd", {}, 1, 8]), devices=8).stdout)
     # Most of it are gradients of the 159,616 parameters of the graph networks, here in float64.
     kinds = {"all-gather": 6, "all-reduce": 3, "all-to-all": 1, "reduce-scatter": 1}
     assert found == {"1": [{}, 0], "8": [kinds, 1_307_300]}
@@ -81,7 +82,17 @@ def test_devices_equal_one_and_exchange_little(run_python) -> None:
     "options", [OTHERWISE, {"key_encoder": "student", "candidates": "bank"}, {"clips_per_graph": 8}]
 )
 def test_devices_equal_one_with_other_options(run_python, options) -> None:
-    run_python(CHECK, json.dumps([options, 1, 2, 8]), devices=8)
+    run_python(CHECK, json.dumps(["sacd", options, 1, 2, 8]), devices=8)
+
+
+@pytest.mark.parametrize("name", ["crd", pytest.param("cmc", marks=pytest.mark.slow)])
+def test_spread_banks_equal_whole_ones_and_stay_where_they_are(run_python, name) -> None:
+    """Of 8 devices each has 4 clips and 128 of a bank's 1,024 rows of 8 numbers."""
+    case = [name, {"bank_sharding": "rows"}, 1, 8]
+    found = json.loads(run_python(CHECK, json.dumps(case), devices=8).stdout)
+    kinds = {"all-gather": 11, "all-reduce": 3, "reduce-scatter": 4, "all-to-all": 4}
+    # 131,072 of it are scores and their gradients, in both directions; the banks are 131,072 each.
+    assert found == {"1": [{}, 0], "8": [kinds, 151_928]}
 
 
 GATHERED = """
