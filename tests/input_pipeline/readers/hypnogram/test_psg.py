@@ -1,0 +1,92 @@
+"""Times of day on the clock of a PSG."""
+
+from datetime import timedelta
+
+import pytest
+
+from input_pipeline.errors import UserError
+from input_pipeline.night import Night
+from input_pipeline.readers.hypnogram.psg import PsgTime, clock_onsets, parse_clock, seconds_after
+
+from .dialects import START
+
+NIGHT = Night("n", "s", None, None)
+HOUR, DAY = 3600.0, 86400.0
+PSG = PsgTime(START, 8 * HOUR)
+"""From 23:50:03 on."""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("22:15:03", (None, 80103)),
+        ("22.15.03", (None, 80103)),
+        (" 7:05 ", (None, 25500)),
+        ("2024-01-31T22:15:03.5", ("2024-01-31", 80103.5)),
+        ("2024-01-31 22:15:03,25", ("2024-01-31", 80103.25)),
+        ("31.01.2024, 22:15:03", (None, 80103)),
+        ("10:15:03 PM", (None, 80103)),
+        ("10:15:03 a.m.", (None, 36903)),
+        ("12:00:01 AM", (None, 1)),
+        ("12:00:01pm", (None, 43201)),
+        ("1:00 am", (None, 3600)),
+        ("23:59:59.9", (None, 86399.9)),
+        ("00:00:00", (None, 0)),
+        *((text, None) for text in ("24:00:00", "23:60:00", "23:59:60", "22:15.03", "22", "W")),
+        *((text, None) for text in ("0:15 AM", "13:15 PM", "22:15:03" + " " * 52)),
+    ],
+)
+def test_clock_times(text, found):
+    assert parse_clock(text) == (None if found is None else pytest.approx(found))
+
+
+@pytest.mark.parametrize("shift", [-DAY + 1, -60.0, 0.0, 8 * HOUR, DAY - 1])
+def test_a_file_begins_within_a_day_of_the_psg(shift):
+    assert seconds_after(START + timedelta(seconds=shift), PSG, NIGHT) == shift
+
+
+def test_a_file_of_another_date():
+    confirmed = Night("n", "s", None, None, hypnogram_confirm="date")
+    for days in (-9999, -1, 1, 365):
+        for rest in (-HOUR, 0.0, 120.5, 8 * HOUR):
+            start = START + timedelta(days=days, seconds=rest)
+            if -DAY < days * DAY + rest < DAY:
+                continue
+            assert seconds_after(start, PSG, confirmed) == rest
+            with pytest.raises(UserError, match="times of day agree"):
+                seconds_after(start, PSG, NIGHT)
+        for rest in (-HOUR - 1, 8 * HOUR + 1):
+            start = START + timedelta(days=2 * days, seconds=rest)
+            with pytest.raises(UserError, match="at another time of day"):
+                seconds_after(start, PSG, NIGHT)
+    long = PsgTime(START, 3 * DAY)
+    assert seconds_after(START + timedelta(days=2), long, NIGHT) == 2 * DAY
+
+
+def of(*seconds):
+    """Clock times so long after the PSG's begin."""
+    return [parse_clock(f"{START + timedelta(seconds=after):%H:%M:%S}") for after in seconds]
+
+
+def test_times_without_dates_lie_around_the_middle_of_the_psg():
+    for psg in (PSG, PsgTime(START, DAY)):
+        middle = psg.seconds / 2
+        after = [0.0, 600.0, middle - DAY / 2, middle + DAY / 2 - 1, psg.seconds - 1, -3.0]
+        after = [max(each, middle - DAY / 2) for each in after]
+        assert clock_onsets(of(*after), psg, NIGHT) == after
+    assert clock_onsets([], PSG, NIGHT) == []
+    with pytest.raises(UserError, match="longer than a day"):
+        clock_onsets(of(0.0), PsgTime(START, DAY + 1), NIGHT)
+
+
+@pytest.mark.parametrize(
+    ("begin", "refused"), [(-600.0, True), (-2.0, True), (-1.0, False), (1.0, False), (2.0, True)]
+)
+def test_times_from_midnight_on_are_of_a_psg_from_midnight_on(begin, refused):
+    psg = PsgTime(START.replace(hour=0, minute=0, second=0) + timedelta(seconds=begin), 8 * HOUR)
+    clocks = [(None, 0.0), (None, 30.0)]
+    if refused:
+        with pytest.raises(UserError, match="begin with 0:00:00"):
+            clock_onsets(clocks, psg, NIGHT)
+    else:
+        assert clock_onsets(clocks, psg, NIGHT) == [-begin, 30 - begin]
