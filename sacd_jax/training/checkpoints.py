@@ -52,7 +52,7 @@ class Checkpoints:
         """
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax narrates saves and damage
         _expect_late_complaints()
-        self._facts, self._folder = facts, folder
+        self._facts, self._folder, self._keep = facts, folder, keep
         self._step, self._needed = 0, 0
         if jax.process_index() == 0 and folder.is_dir():
             self._set_aside_unlisted()
@@ -96,12 +96,18 @@ class Checkpoints:
         while (step := self._manager.latest_step()) is not None:
             state, damage = self._read(step, like)
             if not _any_process(bool(damage)):
+                self._remove_old()
                 return state, step
             if jax.process_index() == 0:
                 self._set_aside(step, damage or "another process cannot read it")
             parallel.wait_for_all("damaged checkpoint")
             self._manager.reload()
         return None
+
+    def _remove_old(self) -> None:
+        """Removes what a kill between the newest save and the removal of the oldest one left."""
+        for step in sorted(self._manager.all_steps())[: -self._keep]:
+            self._manager.delete(step)
 
     def _read(self, step: int, like: Any) -> tuple[Any, str]:
         """The state of a step, and what is wrong with it or ""."""

@@ -46,6 +46,17 @@ def test_round_trip_is_bit_for_bit(tmp_path):
     reader.close()
 
 
+def test_what_a_kill_left_beyond_those_that_are_kept_is_removed(tmp_path):
+    writer = Checkpoints(tmp_path / "c", {}, keep=3)
+    for step in (1, 2, 3):
+        writer.save(state(step), step)
+    writer.close()
+    reader = Checkpoints(tmp_path / "c", {}, keep=2)
+    assert reader.restore(state()) is not None
+    reader.close()
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["2", "3"]
+
+
 def test_other_data_and_other_networks_are_refused(tmp_path):
     writer = Checkpoints(tmp_path / "c", {"data": "a"})
     writer.save(state(), 7)
