@@ -64,7 +64,7 @@ def prepare(
 
     Raises:
         UserError: a manifest, night or split that cannot be used (every night that fails is
-            printed), or `root` is itself a data set, of other settings.
+            printed), half of a copy, or `root` is itself a data set, of other settings.
     """
     root = Path(root)
     split = None
@@ -85,6 +85,11 @@ def prepare(
     folder = root / f"{settings.name}-{digest[:12]}"
     if (folder / INFO_FILE).is_file():
         return folder
+    if folder.is_dir() and any(folder.iterdir()):  # a build leaves nothing without it
+        raise UserError(
+            f"{folder}: has files, but no {INFO_FILE}, as a copy that is not finished; "
+            "copy it again, or delete the folder and build it"
+        )
     with only_one(root / ".build.lock", f"waiting for another build in {root}"):
         if not (folder / INFO_FILE).is_file():
             build(folder)

@@ -30,7 +30,7 @@ SHARE_FILE = "share.json"
 def rebuild(folder: Path) -> str:
     """What to do about a damaged data set."""
     return (
-        f"delete the folder {folder} and build it again "
+        f"delete the folder {folder} and copy it again, or build it "
         "(`python -m input_pipeline.build`, or the training that built it)"
     )
 

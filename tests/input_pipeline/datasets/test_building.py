@@ -170,7 +170,7 @@ def test_a_data_set_in_place_of_the_folder_above_it(tmp_path, decoded):
     assert sorted(folder.rglob("*")) == files and len(decoded) == 12
 
 
-def test_a_built_dataset_is_not_built_again(tmp_path, decoded):
+def test_a_built_dataset_is_not_built_again_nor_is_half_a_copy(tmp_path, decoded):
     manifest, _ = fake_manifest(tmp_path, 12)
     folder = prepare(settings_of(manifest), tmp_path / "data", jobs=1)
     assert len(decoded) == 12
@@ -179,6 +179,10 @@ def test_a_built_dataset_is_not_built_again(tmp_path, decoded):
     assert len(decoded) == 12
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert not (tmp_path / "data" / ".decoded").exists()
+    (folder / "dataset.json").unlink()
+    with pytest.raises(UserError, match=r"no dataset\.json, as a copy that is not finished"):
+        prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert len(decoded) == 12
 
 
 def test_the_fingerprint_is_of_contents_and_not_of_places(tmp_path, decoded):
