@@ -160,11 +160,16 @@ def _unit(text: str) -> str:
 
 
 def _clocks(text: str) -> datetime | tuple[datetime, ...] | None:
-    moments = tuple(_clock(each.strip()) for each in text.split("|")) if text else ()
+    moments = tuple(parse_moment(each.strip()) for each in text.split("|")) if text else ()
     return moments if len(moments) > 1 else moments[0] if moments else None
 
 
-def _clock(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
+    """A local date and time, without a zone.
+
+    Raises:
+        ValueError: it is none; the text says what is expected.
+    """
     expected = "a local date and time such as 2024-01-31T22:15:03.250"
     try:
         value = datetime.fromisoformat(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
 from input_pipeline.files import remove_unfinished, whole_file, write_json
-from input_pipeline.night import read_manifest
+from input_pipeline.night import parse_moment, read_manifest
 from sacd_jax.staging import hypnogram_files
 from sacd_jax.staging.page import night_figure, night_page
 from sacd_jax.staging.staged_night import StagedNight
@@ -56,13 +56,7 @@ def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
     if not nights:
         raise UserError(f"manifest {arguments.manifest}: no night has a video")
     for night in nights:
-        starts = night.video_starts
-        staged = stager.predict(
-            night.video_files,
-            start=min(starts) if starts else None,
-            name=night.night_id,
-            threads=arguments.threads,
-        )
+        staged = stager.predict_night(night, threads=arguments.threads)
         write(staged, arguments.out / night.night_id, night.night_id)
 
 
@@ -88,11 +82,9 @@ def _moment(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
-        raise UserError(
-            "--start: expected a local clock time such as 2024-01-31T22:15:03"
-        ) from None
+        return parse_moment(text)
+    except ValueError as error:
+        raise UserError(f"--start: expected {error}") from None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from input_pipeline.errors import UserError
 from input_pipeline.simulation.nights import simulate_nights
 from input_pipeline.simulation.settings import SimulationSettings
 from sacd_jax import predict
@@ -88,11 +89,19 @@ def test_every_night_of_a_manifest(model, nights, tmp_path) -> None:
     assert json.loads((night / "statistics.json").read_text())["start"]
 
 
+@pytest.mark.parametrize("start", ["2024-03-05", "2024-03-05T22:57:40+01:00", "22:57"])
+def test_a_start_is_a_local_date_and_time_as_in_a_manifest(model, nights, tmp_path, start) -> None:
+    (video,) = nights.rglob("*.mp4")
+    own = ["--model", str(model), "--video", str(video), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="--start: expected a local date and time"):
+        predict.main([*own, "--start", start])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--video", "nothing.mp4"], "error: night night: video 1 of 1: no such file"),
-        (["--video", "x.mp4", "--start", "yesterday"], "error: --start: expected a local clock"),
+        (["--video", "x.mp4", "--start", "yesterday"], "error: --start: expected a local date"),
     ],
 )
 def test_what_is_wrong_is_one_line(model, run_python, tmp_path, arguments, words) -> None:

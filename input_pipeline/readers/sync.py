@@ -103,7 +103,13 @@ def clock(night: Night, psg_start: datetime, creation_time: datetime | None) -> 
     offset_s = (started - psg_start).total_seconds() + night.sync_offset_s
     if "date" in night.hypnogram_confirm:
         offset_s -= _DAY_S * round(offset_s / _DAY_S)
-    return Clock(offset_s, 0.0 if _wrong_frame_rate(night) else night.sync_drift_ppm)
+    return Clock(offset_s, clock_drift_ppm(night))
+
+
+def clock_drift_ppm(night: Night) -> float:
+    """Drift of the camera's clock; 0 where the stated one is that of a wrong frame rate inside each
+    of several files, which `open_night_video` undoes."""
+    return 0.0 if _wrong_frame_rate(night) else night.sync_drift_ppm
 
 
 def _wrong_frame_rate(night: Night) -> bool:

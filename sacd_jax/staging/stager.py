@@ -1,8 +1,9 @@
 """From a video to a staged night: the trained network, and nothing of the EEG it learned from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from jaxtyping import Float32
 from input_pipeline.clip_arrays import INPUTS
 from input_pipeline.clips import ClipSettings, read_clip
 from input_pipeline.errors import UserError
+from input_pipeline.night import Night
 from input_pipeline.progress import Progress
+from input_pipeline.readers.sync import clock_drift_ppm, open_night_video
 from input_pipeline.readers.video import VideoReader, VideoRecording, find_videos, open_video
 from input_pipeline.readers.video.start_times import start_from_digits, start_from_name
 from input_pipeline.sampling import Sampling
@@ -111,23 +114,60 @@ class Stager:
             UserError: the video cannot be read.
         """
         paths = _paths(video, name)
-        with open_video(paths, name=name, threads=threads) as reader:
-            end_s = reader.seek_end()
-        with open_video(paths, name=name, threads=threads) as reader:
-            clock_start, clock = _clock(start, paths, reader)
+        opened = partial(open_video, paths, name=name, threads=threads)
+        return self._predict(opened, partial(_clock, start, paths), name)
+
+    def predict_night(self, night: Night, *, threads: int = 0) -> StagedNight:
+        """Stages a night of a manifest, on the clock of its PSG: what the row says of the starts of
+        its files, of an offset and of a drift counts as it does for a data set.
+
+        Args:
+            night: of a manifest.
+            threads: that decode; 0 lets FFmpeg choose.
+
+        Raises:
+            UserError: the video cannot be read.
+        """
+        start = min(night.video_starts) if night.video_starts else None
+
+        def clock(reader: VideoReader | VideoRecording) -> tuple[datetime | None, str]:
+            begun, source = _clock(start, night.video_files, reader)
+            return begun and begun + timedelta(seconds=night.sync_offset_s), source
+
+        opened = partial(open_night_video, night, threads)
+        stretch = 1 + clock_drift_ppm(night) * 1e-6
+        return self._predict(opened, clock, night.night_id, stretch)
+
+    def _predict(
+        self,
+        opened: Callable[[], VideoReader | VideoRecording],
+        clock_of: Callable[[VideoReader | VideoRecording], tuple[datetime | None, str]],
+        name: str,
+        stretch: float = 1.0,
+    ) -> StagedNight:
+        """Stages what `opened` opens.
+
+        Args:
+            opened: opens the video, twice.
+            clock_of: when it began, and where that is known from.
+            name: what messages call the night.
+            stretch: seconds of the night in one second of the video.
+        """
+        with opened() as reader:
+            end_s = reader.seek_end() * stretch
+        with opened() as reader:
+            start, clock = clock_of(reader)
             epochs = int((end_s + 1 / self.clips.frame_rate) // CLIP_SECONDS)
             if epochs < 1:
                 raise UserError(
                     f"night {name}: the video lasts {end_s:.0f} s; expected 30 s or more"
                 )
-            staged = self._stage(reader, epochs)
+            staged = self._stage(reader, epochs, stretch)
             notes = tuple(reader.notes)
-        return StagedNight(
-            *staged, start=clock_start, clock=clock, notes=notes, model=dict(self.facts)
-        )
+        return StagedNight(*staged, start=start, clock=clock, notes=notes, model=dict(self.facts))
 
     def _stage(
-        self, reader: VideoReader | VideoRecording, epochs: int
+        self, reader: VideoReader | VideoRecording, epochs: int, stretch: float
     ) -> tuple[Float32[np.ndarray, "epochs 5"], tuple[str, ...], np.ndarray, np.ndarray]:
         settings = self.clips
         said = {
@@ -141,7 +181,8 @@ class Stager:
         steps = np.arange(settings.frames) / settings.frame_rate
         with Progress("stage", total=epochs, unit="epoch") as progress:
             for epoch in range(epochs):
-                frames, reasons[epoch] = read_clip(reader, epoch * CLIP_SECONDS + steps, settings)
+                moments = (epoch * CLIP_SECONDS + steps) / stretch
+                frames, reasons[epoch] = read_clip(reader, moments, settings)
                 if frames is not None:
                     reasons[epoch] = picture_signals.unusable(frames)
                     movement[epoch] = picture_signals.movement(frames)

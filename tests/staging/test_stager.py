@@ -1,5 +1,6 @@
 """A stager sees the pictures that are there, and scores nothing that it cannot see."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from input_pipeline.clips import ClipSettings
 from input_pipeline.errors import UserError
+from input_pipeline.night import Night
 from sacd_jax import models
 from sacd_jax.runs import model_file, temperature
 from sacd_jax.runs.run_folder import RunFolder
@@ -52,12 +54,18 @@ def every_second(rate: float, seconds: float = 125.0) -> list[float]:
 
 
 def write(
-    path: Path, stamps: list[float], begin_s: float = 0.0, period_s: int = 10**9, **options
+    path: Path,
+    stamps: list[float],
+    begin_s: float = 0.0,
+    period_s: int = 10**9,
+    shown: list[float] | None = None,
+    **options,
 ) -> Path:
     """A video whose pictures change on the second, so that cameras of any rate show the same; a
-    part of a longer one begins at `begin_s`. The pictures come again every `period_s`."""
+    part of a longer one begins at `begin_s`. The pictures come again every `period_s`, and are
+    those of the moments `shown` where these are others."""
     plain = recordings.numbered
-    seconds = iter([int(stamp + 1e-9) % period_s for stamp in stamps])
+    seconds = iter([int(stamp + 1e-9) % period_s for stamp in shown or stamps])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recordings, "numbered", lambda number: plain(next(seconds)))
         return recordings.write_video(path, [stamp - begin_s for stamp in stamps], **options)
@@ -113,6 +121,26 @@ def test_a_night_in_three_files_is_the_same_night(stager, whole, tmp_path) -> No
     night = stager.predict(tmp_path)
     assert night.start == START and night.clock == "file name"
     np.testing.assert_allclose(night.probabilities, whole.probabilities, atol=2e-3)
+
+
+def test_a_row_of_a_manifest_says_when_files_begin_and_how_clocks_differ(
+    stager, whole, tmp_path
+) -> None:
+    stamps = every_second(4.0)
+    files = [tmp_path / "a.mkv", tmp_path / "b.mkv"]
+    for path, first, last in zip(files, (0, 70), (70, 125), strict=True):
+        own = [stamp for stamp in stamps if first <= stamp < last]
+        write(path, own, begin_s=first)
+    starts = (START, START + timedelta(seconds=70))
+    night = Night("n1", "s1", tuple(files), tmp_path / "x.edf", video_start=starts)
+    staged = stager.predict_night(replace(night, sync_offset_s=-2.5))
+    assert staged.start == START - timedelta(seconds=2.5)
+    np.testing.assert_allclose(staged.probabilities, whole.probabilities, atol=2e-3)
+    # A camera whose file plays 4 % too fast.
+    fast = write(tmp_path / "fast.mkv", [s / 1.04 for s in stamps], shown=stamps)
+    wrong = replace(night, video=fast, video_start=START, sync_drift_ppm=40_000)
+    staged = stager.predict_night(wrong)
+    np.testing.assert_allclose(staged.probabilities, whole.probabilities, atol=2e-3)
 
 
 def test_a_night_cut_in_the_middle_is_staged_up_to_the_cut(stager, whole, tmp_path) -> None:
