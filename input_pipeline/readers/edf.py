@@ -299,6 +299,14 @@ def _join(read: Sequence[tuple[Signal, tuple[str, ...]]], name: str) -> Signal:
     first = [round((at - start).total_seconds() * rate) for _, at in order]
     ends = [begin + len(signals[k].samples) for begin, (k, _) in zip(first, order, strict=True)]
     for (one, _), (other, _), end, begin in zip(order, order[1:], ends, first[1:], strict=False):
+        moved = abs(abs(begin - end) - 3600 * rate) <= 2 * rate
+        at = signals[other].start
+        if known and moved and at.weekday() == 6 and at.hour < 5:
+            raise UserError(
+                f"night {name}: between PSG file {one + 1} and file {other + 1} the clock moves by "
+                "an hour, as where summer time begins or ends; correct the start in the header of "
+                "the later one"
+            )
         if begin < end - _SLACK_SAMPLES:
             raise UserError(
                 f"night {name}: PSG file {other + 1} begins {(end - begin) / rate:.1f} s before "

@@ -9,7 +9,11 @@ import numpy as np
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.readers.video import VideoReader, VideoRecording, open_video
-from input_pipeline.readers.video.start_times import start_from_digits, start_from_name
+from input_pipeline.readers.video.start_times import (
+    start_from_digits,
+    start_from_name,
+    states_zone,
+)
 
 FRAME_RATE_PPM = 500.0
 """No clock of a camera drifts by more; beyond it, the frame rate in a video's header is wrong."""
@@ -52,7 +56,7 @@ def video_start(night: Night, creation_time: datetime | None) -> tuple[datetime,
             cameras write them so, whatever zone the container states.
 
     Raises:
-        UserError: nothing says when the video began.
+        UserError: nothing says when the video began, or its name says it in UTC.
     """
     if night.video_start is not None:
         return min(night.video_starts), "manifest"
@@ -63,6 +67,11 @@ def video_start(night: Night, creation_time: datetime | None) -> tuple[datetime,
         named = [read(path) for path in night.video_files]
         known = [moment for moment in named if moment is not None]
         if known and len(known) == len(named):
+            if source != "file name" and any(map(states_zone, night.video_files)):
+                raise UserError(
+                    f"night {night.night_id}: the name of the video gives its start in UTC or "
+                    "another zone; expected video_start in the manifest, by the clock of the PSG"
+                )
             return min(known), source
     if creation_time is not None:
         return creation_time, "container"

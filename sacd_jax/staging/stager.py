@@ -19,7 +19,11 @@ from input_pipeline.night import Night
 from input_pipeline.progress import Progress
 from input_pipeline.readers.sync import clock_drift_ppm, open_night_video
 from input_pipeline.readers.video import VideoReader, VideoRecording, find_videos, open_video
-from input_pipeline.readers.video.start_times import start_from_digits, start_from_name
+from input_pipeline.readers.video.start_times import (
+    start_from_digits,
+    start_from_name,
+    states_zone,
+)
 from input_pipeline.sampling import Sampling
 from input_pipeline.stages import CLIP_SECONDS, STAGES
 from sacd_jax import models
@@ -316,5 +320,5 @@ def _clock(
     for source, read in (("file name", start_from_name), ("file name", start_from_digits)):
         known = [moment for moment in map(read, paths) if moment is not None]
         if len(known) == len(paths):
-            return min(known), source
+            return min(known), source + " (not local time)" * any(map(states_zone, paths))
     return reader.creation_time, "container" if reader.creation_time else ""

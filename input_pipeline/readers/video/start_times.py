@@ -9,8 +9,9 @@ _EDF_VIDEO_NAME = re.compile(
     r".*_(\d{2})-([A-Za-z]{3})-(\d{4})_(\d{2})[Hh](\d{2})[Mm](\d{2})(?:\.(\d{1,6}))?[Ss]_Video\.[A-Za-z0-9]+"
 )
 _DIGITS = re.compile(
-    r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)[-_. T@]{0,3}"
+    r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?:[-_. T@]{0,3}| at )"
     r"(\d\d)([-_.:hH]?)(\d\d)(?:\6|[mM])?(\d\d)(?:[.,]?(\d{3}))?[sS]?(?!\d)"
+    r"(?P<half>[ \u202f]?[AaPp][Mm](?![A-Za-z]))?(?P<zone>Z(?![A-Za-z])|[+]\d\d:?\d\d(?!\d))?"
 )
 
 
@@ -34,10 +35,18 @@ def start_from_digits(path: Path) -> datetime | None:
     name holds two, the second is the end.
     """
     for found in _DIGITS.finditer(path.stem):
-        moment = _moment(found[1], found[3], found[4], found[5], found[7], found[8], found[9])
+        hour, half = found[5], (found["half"] or "").strip().upper()
+        if half and 1 <= int(hour) <= 12:
+            hour = str(int(hour) % 12 + 12 * (half == "PM"))
+        moment = _moment(found[1], found[3], found[4], hour, found[7], found[8], found[9])
         if moment is not None:
             return moment
     return None
+
+
+def states_zone(path: Path) -> bool:
+    """Whether the digits in a video's name are followed by Z or a difference to UTC."""
+    return any(found["zone"] for found in _DIGITS.finditer(path.stem))
 
 
 def _moment(

@@ -437,6 +437,28 @@ def test_pieces_that_do_not_fit(tmp_path, parts, label, channel, message):
         read_signal([one, other], channel, name="n")
 
 
+def test_pieces_between_which_summer_time_begins_or_ends(tmp_path):
+    paths = pieces(tmp_path, (0, 3700), (3700, 10))
+
+    def started(day: str, month: str, *clocks: bytes) -> list[Path]:
+        for path, clock in zip(paths, clocks, strict=True):
+            field = f"Startdate {day}-{month}-2024 X X X".encode().ljust(80)
+            number = {"MAR": "03", "OCT": "10"}[month]
+            patched(path, path, 88, field + f"{day}.{number}.24".encode() + clock)
+        return paths
+
+    for day, month, clocks in (
+        ("31", "MAR", (b"00.58.20", b"03.00.00")),
+        ("27", "OCT", (b"01.58.20", b"02.00.00")),
+    ):
+        with pytest.raises(UserError, match="between PSG file . and file . the clock moves by an"):
+            read_signal(started(day, month, *clocks), "C3-REF", name="n")
+    weekday = started("28", "MAR", b"00.58.20", b"03.00.00")
+    assert read_signal(weekday, "C3-REF", name="n").gaps == ((3700.0, 7300.0),)
+    longer = started("31", "MAR", b"00.58.20", b"03.10.00")
+    assert read_signal(longer, "C3-REF", name="n").gaps == ((3700.0, 7900.0),)
+
+
 def test_the_unit_of_the_manifest_wins(tmp_path):
     path = tmp_path / "volts.edf"
     path.write_bytes(Recording([ramp("C3-M2", 100, unit="Mustermn")], 1).bytes())

@@ -94,6 +94,16 @@ def test_a_wrong_frame_rate_is_half_a_minute_and_two_thousand_ppm_or_more_and_a_
     assert rate_note(Clock(0.0), 10_000.0, 11_000.005) is None
 
 
+@pytest.mark.parametrize("zone", ["Z", "+0100", "+01:00"])
+def test_a_name_in_another_zone_is_no_local_time(zone):
+    name = f"cam 20240131T211503{zone}.mp4"
+    with pytest.raises(UserError, match="^night n: the name of the video gives its start in UTC"):
+        video_start(night(name), None)
+    assert video_start(night(name, video_start=START), None) == (START, "manifest")
+    for other in ("cam 20240131T211503-0001.mp4", "cam 20240131T211503Zoo.mp4"):
+        assert video_start(night(other), None)[1] == "digits in the file name"
+
+
 def test_a_name_that_says_its_start_needs_the_others_to_say_theirs():
     files = (Path("cam1_20240131_221503.mp4"), Path("cam1_b.mp4"))
     assert video_start(night(files), later(7)) == (later(7), "container")

@@ -40,6 +40,11 @@ def test_names_of_the_edf_video_specification(name, start):
         ("dvr_20240305225740_20240305235740.mp4", datetime(2024, 3, 5, 22, 57, 40)),
         ("20240305_225740_001.mp4", datetime(2024, 3, 5, 22, 57, 40)),  # its number, no fraction
         ("19991332_20240305-225740.mp4", datetime(2024, 3, 5, 22, 57, 40)),
+        ("2024-03-05 10-57-40 PM.mkv", datetime(2024, 3, 5, 22, 57, 40)),
+        ("Recording 2024-03-05 at 12.57.40\u202fAM.mov", datetime(2024, 3, 5, 0, 57, 40)),
+        ("2024-03-05_10-57-40PM2.mkv", datetime(2024, 3, 5, 22, 57, 40)),
+        ("2024-03-05 10-57-40 pmc.mkv", datetime(2024, 3, 5, 10, 57, 40)),  # a word
+        ("2024-03-05_10-57-40_PM.mkv", datetime(2024, 3, 5, 10, 57, 40)),  # initials
         ("20240305_2257.mp4", None),
         ("12320240305225740.mp4", None),  # digits of something else
         ("20240305_256000.mp4", None),
