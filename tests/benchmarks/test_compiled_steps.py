@@ -4,12 +4,13 @@ Compilers differ from version to version, so a golden is of one and is skipped e
 """
 
 import importlib.metadata
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from sacd_jax.benchmarks import absent_devices, hlo
-from sacd_jax.benchmarks.absent_step import distill_steps
+from sacd_jax.benchmarks.absent_step import classify_step, distill_steps
 
 SMALL = SimpleNamespace(frames=4, size=32, colours=1)
 FULL = SimpleNamespace(frames=16, size=112, colours=1)
@@ -82,6 +83,19 @@ def test_collectives_hardly_grow_with_the_devices(
     assert found.in_loops == 0 and "callback" not in text
     # Embeddings and graphs of all devices; parameters, 4.5 million and more, would show.
     assert gathered in (None, found.exchanged["all-gather"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of_version", [TPU], indirect=True)
+def test_statistics_of_replicas_take_no_sum_of_their_own(of_version: None) -> None:
+    """How many clips count; gradients and running statistics, those in bfloat16 by themselves."""
+    step = classify_step("r2plus1d_small", "auto", "bfloat16", SMALL)
+    student = step.task.student.clone(replicas=8)
+    step = replace(step, task=replace(step.task, student=student))
+    text = step.compile(16, absent_devices.make_mesh("v5e:2x4")).as_text()
+    found = hlo.read(text or "")
+    assert found.collectives == {"all-reduce": 3}
+    assert found.collective_bytes == 631_956
 
 
 @pytest.mark.slow
