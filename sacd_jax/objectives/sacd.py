@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from input_pipeline.errors import UserError
 from sacd_jax.models.encoder import EncoderSpec
-from sacd_jax.models.structure_graph import StructureGraph
+from sacd_jax.models.structure_graph import StructureGraph, embed_together
 from sacd_jax.objectives import memory_bank
 from sacd_jax.objectives.graph_pairs import Norm, graph_distances, pair_loss
 from sacd_jax.objectives.knowledge import mutual_wins, wins
@@ -376,10 +376,9 @@ class Sacd(Objective):
             previous = project_teacher(params, buffers["previous_group"])
             teacher = jnp.concatenate([teacher, previous[None]])
             teacher_members = jnp.concatenate([members, buffers["previous_mask"][None]])
-        student_graphs = network.apply({"params": params["student_graph"]}, student, members)
-        teacher_graphs = network.apply(
-            {"params": params["teacher_graph"]}, teacher, teacher_members
-        )
+        sides = [params[f"{side}_graph"] for side in SIDES]
+        masks = members, teacher_members
+        student_graphs, teacher_graphs = embed_together(network, sides, (student, teacher), masks)
 
         def all_groups(here: Array) -> Array:
             return jnp.concatenate([rows.gather(here[:groups]), here[groups:]])

@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sacd_jax.models.structure_graph import StructureGraph, complete_edges
+from sacd_jax.models.conv import tracing_for
+from sacd_jax.models.structure_graph import StructureGraph, complete_edges, embed_together
 
 SMALL = {
     "input_dim": 6,
@@ -134,3 +135,25 @@ def test_gradients_are_finite(nodes):
         for case in ((equal_rows, everyone), (features, nobody), (1e6 * features, everyone)):
             for grad in jax.tree.leaves(grads(*case)):
                 assert np.isfinite(grad).all()
+
+
+def test_two_networks_in_one_pass_equal_each_alone_with_their_gradients():
+    with jax.enable_x64(True):
+        graph, params, features = make(3, 4, dtype=np.float64, layers=1)
+        both = [params, jax.tree.map(lambda a: a[::-1], params)]
+        groups = [features[:2], features]
+        masks = [np.ones((2, 4), bool), np.arange(4) < np.array([[4], [2], [0]])]
+
+        def with_gradients(backend):
+            def loss(both, groups):
+                found = embed_together(graph, both, groups, masks)
+                return sum(jnp.sum(jnp.sin(graphs)) for graphs in found), found
+
+            with tracing_for(backend):
+                return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(both, groups)
+
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12),
+            with_gradients("cpu"),
+            with_gradients("gpu"),
+        )
