@@ -47,13 +47,20 @@ def differences(reference: Path, other: Path, exact: bool = True) -> list[str]:
 
 
 def _files(folder: Path) -> set[str]:
-    """All of an experiment but its times; of checkpoints and TensorBoard's files, which bear dates,
-    the steps."""
+    """All of an experiment but its times, and nothing of TensorBoard's files, which bear dates.
+
+    Of each run's checkpoints only how many there are and the newest step: an orderly stop saves at
+    its own step, and the two newest are kept.
+    """
     left_out = (".lock", "goodput.json")
     paths = {path.relative_to(folder) for path in folder.rglob("*") if path.name not in left_out}
     dated = {path for path in paths if path.parts[1:2] in (("checkpoints",), ("tensorboard",))}
-    steps = {path for path in dated if path.parts[1] == "checkpoints" and len(path.parts) == 3}
-    return {str(path) for path in paths - dated | steps}
+    kept = []
+    for run in folder.glob("*/checkpoints"):
+        steps = [path.name for path in run.iterdir()]
+        newest = max(filter(str.isdecimal, steps), key=int, default="none")
+        kept.append(f"{run.relative_to(folder)}: {len(steps)}, the newest {newest}")
+    return {*map(str, paths - dated), *kept}
 
 
 def _numbers(first: Path, second: Path, exact: bool) -> list[str]:

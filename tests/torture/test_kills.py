@@ -40,7 +40,9 @@ def _experiment(folder, value=1.0, index=3, speed=5.0, data="bytes", steps=(4, 8
         ({"value": 1.1}, 2, 2),
         ({"index": 4}, 1, 1),
         ({"data": "other"}, 1, 1),
+        ({"steps": (7, 8)}, 0, 0),  # of an orderly stop
         ({"steps": (4, 9)}, 2, 2),
+        ({"steps": (2, 4, 8)}, 2, 2),
     ],
 )
 def test_another_end_is_noticed(tmp_path, other, exactly, nearly):
