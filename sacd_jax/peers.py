@@ -193,8 +193,7 @@ def watch(client: Store, process: int, count: int, address: str) -> None:
         hook(kind, error, trace)
 
     sys.excepthook = explain
-    if process != 0:
-        _explain_abort(peers, address)
+    _explain_abort(peers, address if process else None)
 
 
 def goes_on(how: Callable[[], str]) -> None:
@@ -203,12 +202,15 @@ def goes_on(how: Callable[[], str]) -> None:
         _ours.goes_on = how
 
 
-def _explain_abort(peers: Peers, address: str) -> None:
-    """JAX calls abort() at once when it cannot reach process 0, and lets nobody else decide."""
+def _explain_abort(peers: Peers, address: str | None) -> None:
+    """JAX calls abort() at once when it cannot reach process 0, or this is process 0 (no address)
+    and another did not wait to take leave of it; it lets nobody else decide."""
 
     def aborted(number: int) -> None:
         if status := exit_status():  # said already; nobody was there to take leave of
             os._exit(status)
+        if address is None:
+            return
         for _ in range(_DYING_SECONDS):
             if not _answers(address):
                 give_up(peers.loss([0]))

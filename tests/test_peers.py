@@ -119,13 +119,13 @@ from input_pipeline.command_errors import one_line_errors
 from sacd_jax import peers
 from tests.test_peers import Store
 peers._DYING_SECONDS = int(sys.argv[2])
-if sys.argv[3:]:
+if sys.argv[4:]:
     try:
         with one_line_errors():
             raise KeyboardInterrupt
     except SystemExit:
         pass
-peers._explain_abort(peers.Peers(Store(), 1, 2, goes_on=lambda: "go on"), sys.argv[1])
+peers.watch(Store(), int(sys.argv[3]), 2, sys.argv[1])
 os.abort()
 """
 
@@ -133,15 +133,18 @@ os.abort()
 def test_an_abort_without_process_0_is_explained_and_any_other_stays_one(run_python):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert run_python(ABORTS, address, "1", check=False).returncode == -6
+        assert run_python(ABORTS, address, "1", "1", check=False).returncode == -6
         threading.Thread(target=_close_when_called, args=(server,)).start()
-        ended = run_python(ABORTS, address, "60", check=False)  # process 0 is about to die
+        ended = run_python(ABORTS, address, "60", "1", check=False)  # process 0 is about to die
     assert ended.returncode == 75
-    assert ended.stderr == "error: process 0 was lost, last heard of 0 s ago; go on\n"
+    assert ended.stderr == (
+        "error: process 0 was lost, last heard of 0 s ago; the same command goes on\n"
+    )
 
 
-def test_an_abort_after_the_last_word_keeps_its_exit_status(run_python):
-    ended = run_python(ABORTS, "127.0.0.1:1", "1", "interrupted", check=False)
+@pytest.mark.parametrize("process", ["0", "1"])
+def test_an_abort_after_the_last_word_keeps_its_exit_status(run_python, process):
+    ended = run_python(ABORTS, "127.0.0.1:1", "1", process, "interrupted", check=False)
     assert ended.returncode == 130 and len(ended.stderr.splitlines()) == 1
 
 
