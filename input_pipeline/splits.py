@@ -269,6 +269,8 @@ def _leave_one_out(
         UserError: there is no such fold.
     """
     everybody = sorted(subject for subjects in groups.values() for subject in subjects)
+    if not everybody:
+        raise _EmptyPartError("no night is scored: there is nobody to test on")
     if settings.fold >= len(everybody):
         raise UserError(
             f"split.fold {settings.fold}: expected 0 to {len(everybody) - 1}, a fold for each of "

@@ -107,10 +107,20 @@ def clock(night: Night, psg_start: datetime, creation_time: datetime | None) -> 
 
     Where the manifest confirms that dates do not count, the video begins within twelve hours of the
     PSG.
+
+    Raises:
+        UserError: nothing says when the video began, or its time of day is that of a clock which
+            nobody set.
     """
-    started, _ = video_start(night, creation_time)
+    started, source = video_start(night, creation_time)
     offset_s = (started - psg_start).total_seconds() + night.sync_offset_s
     if "date" in night.hypnogram_confirm:
+        reset = (started.month, started.day) == (1, 1) and started.hour == 0
+        if reset and source != "manifest" and abs(offset_s) > _DAY_S:
+            raise UserError(
+                f"night {night.night_id}: the video begins in the first hour of a 1 January: the "
+                "camera's clock was never set; give video_start in the manifest"
+            )
         offset_s -= _DAY_S * round(offset_s / _DAY_S)
     return Clock(offset_s, clock_drift_ppm(night))
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
 from input_pipeline.splits import (
+    MODES,
     SPLITS,
     Splits,
     SplitSettings,
@@ -53,6 +54,13 @@ def test_subjects_whom_nobody_scored_are_trained_on_only(mode):
     assert (found.test, found.validation) == (scored.test, scored.validation)
     assert set(found.train) == {*scored.train, "u0", "u1", "u2"}
     assert found.notes[-1] == "3 subjects without a scored night are trained on only"
+
+
+def test_a_cohort_that_nobody_scored_is_refused():
+    nights = [Night(f"u{i}", f"u{i}", None, Path("x.edf"), scorer="nobody") for i in range(5)]
+    for mode in MODES:
+        with pytest.raises(UserError, match="; expected more subjects|no night is scored"):
+            split_by(nights, SplitSettings(mode=mode))
 
 
 def test_how_many_are_tested_and_validated_on():

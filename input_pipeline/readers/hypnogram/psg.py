@@ -5,7 +5,7 @@ import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
@@ -52,6 +52,12 @@ def seconds_after(start: datetime, psg: PsgTime, night: Night) -> float:
     if -_DAY_S < shift < max(_DAY_S, psg.seconds):
         return shift
     rest = shift - _DAY_S * round(shift / _DAY_S)
+    if start.time() == time(0) and abs(rest) > 1:
+        raise UserError(
+            f"night {night.night_id}: the hypnogram begins on another date than the PSG and at "
+            "0:00:00: its time was removed, too; correct it, or give the stages as a CSV file in "
+            "seconds of the PSG"
+        )
     if "date" in night.hypnogram_confirm:
         return rest
     problem = f"night {night.night_id}: the hypnogram begins on another date than the PSG"

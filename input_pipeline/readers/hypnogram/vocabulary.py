@@ -89,7 +89,7 @@ _SYNONYMS = (  # the first two are names of the sleep domain ontology, as in new
 )
 _FORM = re.compile(
     r"(?P<sleep>sdo |sleep |slp ?|sleep(?=stage|stg|[ns]\d|nrem|rem))?"
-    r"(?P<stage>(?:stage|stg|stadium|stade) ?)?(?P<core>.+?)(?P<suffix> sleep)?"
+    r"(?P<stage>(?:stage|stg|(?:schlaf)?stadium|stade) ?)?(?P<core>.+?)(?P<suffix> sleep)?"
 )
 _NREM = re.compile(
     r"(?P<nrem>nrem ?(?P<stage>(?:stage|stg) ?)?)?(?P<letter>[ns] ?)?(?P<number>[1-4]|3 [ns]?4)"
@@ -164,7 +164,18 @@ def word_stage(text: str) -> int | None:
 
 _SCORING = frozenset(
     (
-        *("sleep", "slp", "stage", "stg", "slpstg", "stadium", "stade", "nrem", "rem"),
+        *(
+            "sleep",
+            "slp",
+            "stage",
+            "stg",
+            "slpstg",
+            "stadium",
+            "schlafstadium",
+            "stade",
+            "nrem",
+            "rem",
+        ),
         *("wake", "awake", "sws", "sw", "sr", "w", "r", "n", "s"),
     )
 )

@@ -94,6 +94,18 @@ def test_a_wrong_frame_rate_is_half_a_minute_and_two_thousand_ppm_or_more_and_a_
     assert rate_note(Clock(0.0), 10_000.0, 11_000.005) is None
 
 
+def test_a_camera_whose_clock_nobody_set_has_no_time_of_day():
+    never = night("cam_19700101_000307.mp4", hypnogram_confirm="date")
+    with pytest.raises(UserError, match="first hour of a 1 January: the camera's clock was never"):
+        clock(never, START, None)
+    stated = night("cam_19700101_000307.mp4", hypnogram_confirm="date", video_start=START)
+    assert clock(stated, START, None).offset_s == 0
+    for name, day in (("cam_19700101_221503.mp4", START), ("cam_20240101_000307.mp4", later(0))):
+        begun = day.replace(year=2024, month=1, day=1, hour=0, minute=0, second=0)
+        psg = day if "1970" in name else begun
+        assert abs(clock(night(name, hypnogram_confirm="date"), psg, None).offset_s) < 43_200
+
+
 @pytest.mark.parametrize("zone", ["Z", "+0100", "+01:00"])
 def test_a_name_in_another_zone_is_no_local_time(zone):
     name = f"cam 20240131T211503{zone}.mp4"

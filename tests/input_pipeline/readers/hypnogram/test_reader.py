@@ -85,6 +85,16 @@ def test_a_hypnogram_file_with_a_start_of_its_own(psg, tmp_path, seconds):
     assert hypnogram.onset_s.tolist() == [seconds, seconds + 30]
 
 
+def test_a_hypnogram_file_without_date_and_time(psg, tmp_path):
+    path = write_psg(
+        tmp_path / "h.edf", 120, stages=["W"], start=START.replace(1985, 1, 1, 0, 0, 0)
+    )
+    for confirmed in ("", "date"):
+        night = Night("n", "s", None, psg, path, hypnogram_confirm=confirmed)
+        with pytest.raises(UserError, match="and at 0:00:00: its time was removed, too"):
+            read_hypnogram(night)
+
+
 def test_other_annotations_are_no_stages(tmp_path):
     events = [(3, 10, "Hypopnea"), (40, 0, "Lights off@@EEG F4-A1"), (41, 2, "R")]
     path = write_psg(tmp_path / "p.edf", 60, stages=["W", "N2"], annotations=events)

@@ -15,7 +15,7 @@ FULL = {
     0: "Sleep stage W;SLEEP-S0;Stage Wake;stage 0;Sleep_stage_W;SlpStgWake;SDO:WakeState",
     1: "Sleep stage 1;Sleep stage N1;Sleep_stage_1;SLEEP-S1;stage1;SlpStg1;NREM stage 1;Stage-N1;"
     "Stage 1 sleep;SDO:NonRapidEyeMovementSleep-N1;Stage N1@@EEG F4-A1;  sLEEP  sTAGE  n1 ",
-    2: "Sleep stage 2;SLEEP-S2;Stadium 2;stage_2;NREM STAGE 2;N2 sleep",
+    2: "Sleep stage 2;SLEEP-S2;Stadium 2;Schlafstadium N2;stage_2;NREM STAGE 2;N2 sleep",
     3: "Sleep stage 3;Sleep stage 4;Sleep stage 3/4;SLEEP-S4;Stage N4;stage3;Stage 4 sleep",
     4: "Sleep stage R;SLEEP-REM;Stage REM;stage r;SlpStgREM;SDO:RapidEyeMovementSleep",
     -1: "Sleep stage ?;Movement time;SLEEP-MT;SLEEP-UNSCORED;Stage M;Sleep stage unscored",
