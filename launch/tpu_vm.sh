@@ -7,8 +7,10 @@
 #   NAME=sacd ZONE=… TYPE=v5litepod-16 RUNTIME=v2-alpha-tpuv5-lite REPOSITORY=https://… REVISION=main \
 #   SETUP='sudo mount …' bash launch/tpu_vm.sh [--dry-run] train --config configs/s3ve_distill.py --workdir /shared/runs/sacd
 #
-# REPOSITORY and REVISION are what git clones on each host. SPOT=1 asks for spare capacity, which may
-# be taken away. MAX_RESTARTS (20) is how often the command starts again after a host was lost.
+# REPOSITORY and REVISION are what git clones on each host. SETUP runs there before: it may also copy
+# the data to the host's disk, and ends all where it fails (docs/pods.md). SPOT=1 asks for spare
+# capacity, which may be taken away. MAX_RESTARTS (20) is how often the command starts again after a
+# host was lost.
 # The slice stays, and costs, until you delete it: the last line says how. --dry-run prints every command.
 set -euo pipefail
 
@@ -75,7 +77,8 @@ fi
 wait_for_slice
 
 printf -v clone 'git clone %q sacd_jax && cd sacd_jax && git checkout --detach %q' "$REPOSITORY" "$REVISION"
-on_all_hosts "set -e; $SETUP; [ -d sacd_jax ] || { $clone; }; cd ~/sacd_jax; bash launch/setup.sh; .venv/bin/pip install --editable '.[tpu]'"
+printf -v prepare 'bash -ec %q' "$SETUP"
+on_all_hosts "set -e; $prepare; [ -d sacd_jax ] || { $clone; }; cd ~/sacd_jax; bash launch/setup.sh; .venv/bin/pip install --editable '.[tpu]'"
 
 printf -v training '%q ' .venv/bin/python -m "sacd_jax.$command" "$@"
 status=0

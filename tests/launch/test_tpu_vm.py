@@ -22,6 +22,7 @@ GCLOUD = """#!/bin/bash
 echo "$*" >>"$LOG"
 case "$*" in
   *describe*) grep -q " create " "$LOG" && echo "${STATE:-ACTIVE}" ;;
+  *launch/setup.sh*) last=${*: -1}; [[ -z ${RUN:-} ]] || bash -c "${last#--command=}" ;;
   *tpu_worker*) read -r code rest <"$CODES"; echo "$rest" >"$CODES"; exit "$code" ;;
 esac
 """
@@ -66,6 +67,14 @@ def test_it_starts_again_what_lost_a_host(root: Path, tmp_path: Path, codes, sta
     assert log.count("queued-resources create sacd") == 1
     assert "tpu_worker.sh .venv/bin/python -m sacd_jax.train --workdir /shared/a\\ run" in log
     assert "queued-resources delete sacd --zone=zone-a --force" in result.stderr
+
+
+@pytest.mark.parametrize("setup", ["false && true", "false; true", "cd / && exit 3"])
+def test_what_fails_in_setup_ends_it(root: Path, tmp_path: Path, setup: str) -> None:
+    script, words = root / "launch/tpu_vm.sh", WORDS | {"SETUP": setup}
+    result = run(tmp_path, script, *TRAIN, **words, RUN="1", HOME=str(tmp_path))
+    assert result.returncode in (1, 3), result.stderr
+    assert "sacd_jax" not in result.stderr and "tpu_worker" not in (tmp_path / "log").read_text()
 
 
 def test_a_slice_that_was_taken_away_is_said(root: Path, tmp_path: Path) -> None:
