@@ -165,6 +165,11 @@ def table(
         "after the other; evaluation, checkpoints and waiting for data not counted.",
         f"Data on disk: {disk:.0f} GB for these clips, on each machine.",
     ]
+    if chip.clock is None:
+        notes.append(
+            "Computing is the time of the bytes at the memory's full bandwidth, a lower bound of "
+            "steps and hours: the compiler gives no time for this chip."
+        )
     if others:
         notes.append(f"{len(others)} trainings of the config take other steps and are not counted.")
     return Table(f"Plan for {batch} clips a device", header, tuple(lines), tuple(notes))

@@ -1,6 +1,7 @@
 """A plan is arithmetic on estimates: hours, bytes sent, share of computing."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -65,6 +66,9 @@ def test_the_papers_training() -> None:
     assert [line[0] for line in wider] == ["256", "2048"] and wider[0][1] == "32"
     assert "Estimates; nothing ran" in printed and "136 GB" in printed
     assert "2 trainings of the config take other steps" in printed
+    assert "a lower bound" not in printed
+    on_gpu = plain(plan.table([STEP], replace(CHIP, clock=None), 8, 16, 102_519, config))
+    assert "a lower bound of steps and hours" in on_gpu
 
 
 def test_a_sweep_counts_its_seeds() -> None:
