@@ -33,7 +33,7 @@ def inverse_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " 
 
 def effective_number_weights(counts: Int[np.ndarray, " classes"]) -> Float[np.ndarray, " classes"]:
     """Inverse effective number of samples (Cui et al. 2019), beta 0.9999, mean of classes 1."""
-    weights = (1 - _BETA) / (1 - _BETA ** np.maximum(counts, 1))
+    weights = np.reciprocal(1 - _BETA ** np.maximum(counts, 1))
     return weights / weights[counts > 0].mean()
 
 

@@ -37,12 +37,20 @@ def test_effective_number_of_many_and_of_few():
     assert few.mean() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("rule", ["attnsleep", "inverse", "effective_number"])
-def test_absent_class_has_no_weight_and_harms_no_other(rule):
-    weights = class_weights(rule, np.array([10, 0, 30, 20, 5]))
-    assert weights[1] == 0
-    assert np.isfinite(weights).all()
-    assert min(w for i, w in enumerate(weights) if i != 1) > 0
+def test_absent_class_has_no_weight_and_a_single_clip_counts():
+    counts, there = np.array([1, 0, 30, 20, 5]), [0, 2, 3, 4]
+    present = counts[there]
+    effective = 1 / (1 - 0.9999**present)
+    importance = np.array([0.3, 0.4, 0.3, 0.2, 0.3])[there]
+    score = np.maximum(np.log(importance * 56 / present), 1)
+    for rule, expected in {
+        "inverse": 56 / (4 * present),
+        "effective_number": effective / effective.mean(),
+        "attnsleep": np.round(score * importance, 2),
+    }.items():
+        weights = class_weights(rule, counts)
+        assert weights[1] == 0
+        np.testing.assert_allclose(np.array(weights)[there], expected, rtol=1e-9)
 
 
 def test_mistakes_are_named():

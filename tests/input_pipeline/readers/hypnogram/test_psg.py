@@ -6,7 +6,14 @@ import pytest
 
 from input_pipeline.errors import UserError
 from input_pipeline.night import Night
-from input_pipeline.readers.hypnogram.psg import PsgTime, clock_onsets, parse_clock, seconds_after
+from input_pipeline.readers.hypnogram.psg import (
+    PsgTime,
+    check_clock_was_not_set,
+    check_date,
+    clock_onsets,
+    parse_clock,
+    seconds_after,
+)
 
 from .dialects import START
 
@@ -90,3 +97,73 @@ def test_times_from_midnight_on_are_of_a_psg_from_midnight_on(begin, refused):
             clock_onsets(clocks, psg, NIGHT)
     else:
         assert clock_onsets(clocks, psg, NIGHT) == [-begin, 30 - begin]
+
+
+@pytest.mark.parametrize(
+    ("begin", "clocks", "refused"),
+    [
+        (0, (30, 28859), False),
+        (-597, (30, 28263), False),  # ends a minute after the PSG
+        (-597, (30, 28264), True),
+        (-597, (600, 28859), True),
+        (-597, (601, 28859), False),
+        (-597, (30, 28860), False),
+        (360, (300, 330), False),  # begins a minute before it
+        (361, (300, 330), True),
+        (361, (330, 300), True),
+    ],
+)
+def test_times_that_fit_as_times_since_the_begin_alone(begin, clocks, refused):
+    psg = PsgTime(START.replace(hour=0, minute=0, second=0) + timedelta(seconds=begin), 8 * HOUR)
+    given = [(None, float(clock)) for clock in clocks]
+    if refused:
+        with pytest.raises(UserError, match="as times since its begin they fit"):
+            clock_onsets(given, psg, NIGHT)
+    else:
+        assert clock_onsets(given, psg, NIGHT) == [clock - begin for clock in clocks]
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        *((f"{day}T22:00", False) for day in ("2024-01-30", "2024-01-31", "2024-02-02")),
+        *((f"{day}T22:00", True) for day in ("2024-01-29", "2024-02-03", "2023-01-31")),
+        *((day, False) for day in ("31.1.2024", "1/31/2024", "31/01/24", " 2/1/24 22:00")),
+        *((day, True) for day in ("31.1.2023", "3/1/2024", "1.31.23", "4.5.06")),
+        *((text, False) for text in ("22:15", "", "99.99.9999")),
+    ],
+)
+def test_dates_in_any_order_are_of_the_night(text, refused):
+    """From 31 January 2024, 23:50, to the next morning, and a day on either side."""
+    check_date(text, PSG, Night("n", "s", None, None, hypnogram_confirm="date"))
+    if refused:
+        with pytest.raises(UserError, match="another date than the PSG"):
+            check_date(text, PSG, NIGHT)
+    else:
+        check_date(text, PSG, NIGHT)
+
+
+@pytest.mark.parametrize(
+    ("end", "onset", "lasts", "said"),
+    [
+        *((7200.0, 3600.0 + late, 8 * HOUR, "back") for late in (-1, 0, 1)),
+        *((7200.0, 3600.0 + late, 8 * HOUR, "") for late in (-2, 2)),
+        (4261.0, 661.0, 8 * HOUR, "back"),
+        (4260.0, 660.0, 8 * HOUR, ""),  # as good as a second scoring from the first stage on
+        (4200.0, 600.0, 8 * HOUR, ""),
+        *((7200.0, 10800.0 + late, 10769.0 + late, "forward") for late in (-1, 0, 1)),
+        *((7200.0, 10800.0 + late, 10769.0, "") for late in (-2, 2)),
+        (7200.0, 10800.0, 10770.0, ""),  # it ends a minute after the PSG
+        (22196.0, 18596.0, 8 * HOUR, "back"),  # 04:59:59
+        (22197.0, 18597.0, 8 * HOUR, ""),
+    ],
+)
+def test_a_clock_that_was_set(end, onset, lasts, said):
+    spans = [(600.0, 30.0, 0), (630.0, end - 630, 1), (onset, 30.0, 2)]
+    psg = PsgTime(START, lasts)
+    if said:
+        with pytest.raises(UserError, match=f"before stage 3 of 3 .* goes {said} by an hour"):
+            check_clock_was_not_set(spans, psg, NIGHT)
+    else:
+        check_clock_was_not_set(spans, psg, NIGHT)
+        check_clock_was_not_set([], psg, NIGHT)
