@@ -85,10 +85,11 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors
 
 
-def same_run(one: Path, other: Path) -> None:
+def same_run(one: Path, other: Path, steps: int = 8) -> None:
     """The same figures, weights and predictions but for the order in which floats are added."""
     lines = [log.read(run).lines for run in (one, other)]
-    assert len(lines[0]) == len(lines[1]) == 10  # 8 steps, 2 validations
+    taken = [[line["step"] for line in each if line["split"] == "train"] for each in lines]
+    assert taken == [list(range(1, steps + 1))] * 2 and len(lines[0]) == len(lines[1]) > steps
     for first, second in zip(*lines, strict=True):
         assert first.keys() == second.keys() and first["split"] == second["split"]
         values = {key: first[key] for key in first.keys() - CLOCK - {"split"}}
@@ -168,22 +169,41 @@ def long_run(toy: Path, workdir: Path, passes: float) -> tuple[str, ...]:
     return ("-m", "sacd_jax.train", *arguments(toy, workdir, *more))
 
 
-@pytest.mark.slow
-def test_one_process_is_stopped_and_all_save_the_same_step(toy, tmp_path):
-    command = long_run(toy, tmp_path / "run", 20.0)
-    workdir = tmp_path / "run" / "teacher"
-    with processes(2, command, tmp_path / "logs") as started:
-        wait_for(workdir / "metrics.jsonl", started)
-        started[1].send_signal(signal.SIGTERM)
-        assert ends(started, 200) == [130, 143], (tmp_path / "logs" / "1.txt").read_text()
-    stopped = log.read(workdir).lines[-1]["step"]
-    assert not (workdir / "predictions_test.npz").exists()
-    assert max(int(path.name) for path in (workdir / "checkpoints").iterdir()) == stopped
+STOPPED = """
+# The training command; its last process is told to stop once it has logged a step.
+import os, runpy, signal, sys
+from sacd_jax.runs.log import MetricsLog
+write, at = MetricsLog.write, int(sys.argv.pop(1))
+def stop(self, split, step, values):
+    write(self, split, step, values)
+    if step == at and os.environ["JAX_PROCESS_ID"] == str(int(os.environ["JAX_NUM_PROCESSES"]) - 1):
+        os.kill(os.getpid(), signal.SIGTERM)
+MetricsLog.write = stop
+runpy.run_module("sacd_jax.train", run_name="__main__", alter_sys=True)
+"""
 
-    # One process goes on where two have stopped.
+
+@pytest.mark.slow
+def test_four_are_stopped_and_two_then_one_then_three_go_on_as_one_that_was_not(toy, tmp_path):
+    """A stop that one process is asked for ends all after the same step, with its checkpoint."""
+    whole = ("--runs=teacher", "--config.batch_size=24", "--config.runs.teacher.passes=5.0")
+    command = ("-m", "sacd_jax.train", *arguments(toy, tmp_path / "alone", *whole))
     finish(python(*command, env=environment(), stderr=subprocess.PIPE))
-    steps = [line["step"] for line in log.read(workdir).lines if line["split"] == "train"]
-    assert steps == list(range(1, steps[-1] + 1)) and steps[-1] > stopped
+    workdir = tmp_path / "run" / "teacher"
+    for count, at in ((4, 1), (2, 4), (1, 7), (3, 0)):
+        told = ("-c", STOPPED, str(at), *arguments(toy, tmp_path / "run", *whole))
+        logs = tmp_path / "logs" / str(count)
+        with processes(count, told, logs) as started:
+            codes = ends(started, 300)
+        said = (logs / f"{count - 1}.txt").read_text()
+        if at:
+            assert codes == [130] * (count - 1) + [143], said
+            assert not (workdir / "predictions_test.npz").exists()
+            stopped = log.read(workdir).lines[-1]["step"]
+            assert at <= stopped <= at + 2 and newest_step(workdir / "checkpoints") == stopped
+        else:
+            assert codes == [0] * count, said
+    same_run(tmp_path / "alone" / "teacher", workdir, 13)
 
 
 @pytest.mark.slow
