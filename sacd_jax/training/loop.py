@@ -24,7 +24,13 @@ from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.tasks.distill import Distill
 from sacd_jax.tasks.train_state import TrainState
-from sacd_jax.training import compiles, device_figures, teacher_folds, teacher_outputs
+from sacd_jax.training import (
+    compiles,
+    device_figures,
+    teacher_folds,
+    teacher_outputs,
+    tested_nights,
+)
 from sacd_jax.training.checkpoints import Checkpoints, newest_step
 from sacd_jax.training.evaluator import (
     Evaluator,
@@ -51,10 +57,13 @@ def train(run: RunConfig, workdir: Path, dataset: Path, profiled: Steps | None =
         profiled: steps of which a trace is written into the folder.
 
     Raises:
-        UserError: settings that do not fit the data or an earlier start, another process that
-            trains in this folder, or a loss that is not finite.
+        UserError: settings that do not fit the data or an earlier start, a borrowed network that
+            has learned from the test nights, another process that trains in this folder, or a loss
+            that is not finite.
         KeyboardInterrupt: interrupted; the state has been saved.
     """
+    if not run_folder.RunFolder(workdir).finished:
+        tested_nights.check(run, workdir.parent, dataset)
     if run.teacher_folds:
         assert run.teacher is not None  # RunConfig has seen to it
         train_folds(lender(run.teacher, workdir.parent), run.teacher_folds, dataset)
