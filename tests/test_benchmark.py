@@ -11,7 +11,7 @@ from input_pipeline.errors import UserError
 from sacd_jax import benchmark
 from sacd_jax.benchmarks import timing
 from sacd_jax.benchmarks.timing import Measured, Timed
-from sacd_jax.benchmarks.torch_child import TorchChild
+from sacd_jax.benchmarks.torch_child import STEP, TorchChild
 
 TINY = ["--batch", "2", "--frames", "4", "--size", "32", "--rounds", "2"]
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_measured_is_one_line(arguments: list[str], words: str) -
 
 def test_an_interpreter_without_pytorch_is_named() -> None:
     with pytest.raises(UserError, match="PyTorch, r3d_18: ModuleNotFoundError: No module named"):
-        TorchChild(sys.executable, model="r3d_18")
+        TorchChild(sys.executable, STEP, "PyTorch", "r3d_18", model="r3d_18")
 
 
 @pytest.fixture
@@ -114,6 +114,16 @@ def test_pytorch_has_the_equal_network(torch_python: str, tmp_path: Path, model:
     written = json.loads(file.read_text())
     assert [r["name"] for r in written["results"]] == [f"{model}, PyTorch", f"{model}, auto"]
     assert written["results"][0]["cpu_seconds"][0] > 0 and written["machine"]["torch"]
+
+
+def test_pytorch_reads_the_clips_beside(torch_python: str, tmp_path: Path) -> None:
+    file = tmp_path / "input.json"
+    sizes = ["--clips", "6", "--batch", "3", "--batches", "2", "--height", "4", "--width", "6"]
+    options = ["--rounds", "1", "--torch-python", torch_python, "--json", str(file)]
+    benchmark.main(["input", *sizes, *options])
+    written = json.loads(file.read_text())
+    assert written["results"][-1]["name"] == "PyTorch's DataLoader, the mapped file"
+    assert written["results"][-1]["cpu_seconds"][0] > 0 and written["machine"]["torch"]
 
 
 def test_a_network_without_an_equal_is_named(torch_python: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-OF_ANOTHER_INTERPRETER = ("sacd_jax.benchmarks.torch_step",)
+OF_ANOTHER_INTERPRETER = ("sacd_jax.benchmarks.torch_step", "sacd_jax.benchmarks.torch_input")
 """Run as files by an environment with PyTorch; in this one nothing may import them."""
 
 

@@ -116,7 +116,8 @@ def parts(files: Path, torch_python: str | None, toy: bool) -> list[Part]:
     rounds = ("--rounds", "1" if toy else "10")
     networks, one = ("r2plus1d_small", "r2plus1d_small") if toy else (NETWORKS, "r2plus1d_18")
     batches = (2,) if toy else (16, 64, 128, 256)
-    torch = ("--torch-python", torch_python, "--torch-compile") if torch_python else ()
+    interpreter = ("--torch-python", torch_python) if torch_python else ()
+    torch = (*interpreter, "--torch-compile") if torch_python else ()
     exact = {"JAX_DEFAULT_MATMUL_PRECISION": "highest"}
     same_bits = {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"}
     demo = files / "demo"
@@ -149,7 +150,7 @@ def parts(files: Path, torch_python: str | None, toy: bool) -> list[Part]:
             ("train", "--config", config, "--data_dir", str(demo / "data"), "--steps", "16"),
             200,
         ),
-        Part("input", benchmark, ("input", *(small if toy else ()), *rounds), 150),
+        Part("input", benchmark, ("input", *(small if toy else ()), *rounds, *interpreter), 150),
         Part("predict", benchmark, ("predict", "--model", str(demo / "sacd"), *rounds), 120),
         Part(
             "resume",

@@ -1,5 +1,8 @@
 """Reading batches of clips: this project's loader beside a copy in memory and a mapped file.
 
+With --torch-python, an interpreter of an environment that has PyTorch, its DataLoader reads that
+file, too.
+
 CPU seconds count every thread, so `clips/CPU s` says how many cores a device needs to be fed.
 Without --data, clips of random noise of the usual size are written to a temporary folder first
 (6 GB with the defaults). Grain's shuffle costs more where a split has few clips (0.1 ms a clip for
@@ -7,6 +10,7 @@ Without --data, clips of random noise of the usual size are written to a tempora
 """
 
 import argparse
+import contextlib
 import itertools
 import shutil
 import tempfile
@@ -34,6 +38,7 @@ from sacd_jax import parallel
 from sacd_jax.benchmarks import timing
 from sacd_jax.benchmarks.timed_step import check_positive
 from sacd_jax.benchmarks.timing import Measured
+from sacd_jax.benchmarks.torch_child import INPUT, TorchChild
 from sacd_jax.report.tables import show
 
 EXAMPLE = "python -m sacd_jax.benchmark input --json input.json"
@@ -53,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rounds", type=int, default=5, help="runs of each (default: 5)")
     add("--height", type=int, default=128, help="of frames of noise (default: 128)")
     add("--width", type=int, default=171, help="of frames of noise (default: 171)")
+    add("--torch-python", metavar="PATH", help="interpreter of an environment with PyTorch")
     add("--json", type=Path, metavar="FILE", help="writes every figure there")
 
 
@@ -76,17 +82,22 @@ def run(arguments: argparse.Namespace) -> None:
     """Times the ways to read and prints the table.
 
     Raises:
-        UserError: no such data set, or clips without frames of one number.
+        UserError: no such data set, clips without frames of one number, or no PyTorch there.
     """
     names = ("clips", "batch", "batches", "moments", "rounds", "height", "width")
     check_positive(arguments, *names)
-    with tempfile.TemporaryDirectory() as folder:
-        contestants = []
+    machine = timing.machine()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        contestants: list[timing.Contestant] = []
         for storage in ("",) if arguments.data else FRAME_STORAGES:
             data = arguments.data or write_noise(Path(folder) / storage, storage, arguments)
             source = open_split(data, arguments.split)
             contestants += loaders(source, storage or source.info.frame_storage, arguments)
-        contestants = [*limits(source, Path(folder) / "video", arguments), *contestants]
+        file = Path(folder) / "video"
+        contestants = [*limits(source, file, arguments), *contestants]
+        if arguments.torch_python:
+            contestants.append(child := stack.enter_context(_torch(source, file, arguments)))
+            machine["torch"] = child.answer["version"]
         timed = timing.take_turns(contestants, arguments.rounds)
         info = source.info
     settings = {
@@ -97,7 +108,6 @@ def run(arguments: argparse.Namespace) -> None:
         "batches": arguments.batches,
         "rounds": arguments.rounds,
     }
-    machine = timing.machine()
     clips = arguments.batch * arguments.batches
     notes = (
         "wall and CPU seconds are medians; ratio: wall seconds over those of the first row",
@@ -112,11 +122,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 def limits(source: ClipSource, file: Path, arguments: argparse.Namespace) -> list[Reading]:
     """What no loader can beat: the frames of random clips gathered from memory, and from a file."""
-    sampling, info = Sampling(arguments.moments), source.info
-    taken = sampling.indices(info.frames, info.frame_rate)
-    clips = min(len(source), 4 * arguments.batch)
-    shape = input_forms(info)["video"].shape
-    mapped = np.memmap(file, np.uint8, "w+", shape=(clips, *shape))
+    taken, shape = _mapped(source, arguments)
+    clips = shape[0]
+    mapped = np.memmap(file, np.uint8, "w+", shape=shape)
     for row in range(clips):
         mapped[row] = source[row]["video"]
     memory = np.array(mapped)
@@ -124,14 +132,14 @@ def limits(source: ClipSource, file: Path, arguments: argparse.Namespace) -> lis
 
     def gather(videos: np.ndarray) -> None:
         for _ in range(arguments.batches):
-            batch = np.empty((arguments.batch, len(taken), *shape[1:]), np.uint8)
+            batch = np.empty((arguments.batch, len(taken), *shape[2:]), np.uint8)
             for out, row in zip(batch, rows.tolist(), strict=True):
                 np.take(videos[row], taken, axis=0, out=out, mode="clip")
 
     def copy() -> None:
         for _ in range(arguments.batches):
             chosen = memory[:, : len(taken)]
-            batch = np.empty((arguments.batch, len(taken), *shape[1:]), np.uint8)
+            batch = np.empty((arguments.batch, len(taken), *shape[2:]), np.uint8)
             for out, row in zip(batch, rows.tolist(), strict=True):
                 np.copyto(out, chosen[row])
 
@@ -139,6 +147,29 @@ def limits(source: ClipSource, file: Path, arguments: argparse.Namespace) -> lis
         Reading("copy in memory", copy),
         Reading("gather from a mapped file", lambda: gather(mapped)),
     ]
+
+
+def _mapped(source: ClipSource, arguments: argparse.Namespace) -> tuple[list[int], tuple[int, ...]]:
+    """The frames that are taken of a clip, and the shape of the mapped file."""
+    info = source.info
+    taken = Sampling(arguments.moments).indices(info.frames, info.frame_rate)
+    clips = min(len(source), 4 * arguments.batch)
+    return taken.tolist(), (clips, *input_forms(info)["video"].shape)
+
+
+def _torch(source: ClipSource, file: Path, arguments: argparse.Namespace) -> TorchChild:
+    taken, shape = _mapped(source, arguments)
+    return TorchChild(
+        arguments.torch_python,
+        INPUT,
+        "PyTorch's DataLoader, the mapped file",
+        "input",
+        file=str(file),
+        shape=shape,
+        taken=taken,
+        batch=arguments.batch,
+        batches=arguments.batches,
+    )
 
 
 def loaders(source: ClipSource, storage: str, arguments: argparse.Namespace) -> list[Reading]:

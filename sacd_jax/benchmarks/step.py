@@ -25,7 +25,7 @@ from sacd_jax.benchmarks.timed_step import (
     random_batch,
 )
 from sacd_jax.benchmarks.timing import Contestant
-from sacd_jax.benchmarks.torch_child import TorchChild
+from sacd_jax.benchmarks.torch_child import STEP, TorchChild
 from sacd_jax.report.tables import show
 from sacd_jax.tasks import optimizer
 from sacd_jax.tasks.classify import Classify
@@ -99,12 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.torch_python:  # first: the others' ratios are to it
                 for compiled in (False, True)[: 1 + arguments.torch_compile]:
                     child = stack.enter_context(_torch(model, arguments, compiled))
-                    if child.parameters != steps[0].parameters:
+                    if child.answer["parameters"] != steps[0].parameters:
                         raise RuntimeError(
                             f"{model} has {steps[0].parameters} parameters here and "
-                            f"{child.parameters} in PyTorch: they are not equal"
+                            f"{child.answer['parameters']} in PyTorch: they are not equal"
                         )
-                    machine["torch"] = child.version
+                    machine["torch"] = child.answer["version"]
                     contestants.append(child)
             contestants += steps
         timed = timing.take_turns(contestants, arguments.rounds)
@@ -127,6 +127,9 @@ def run(arguments: argparse.Namespace) -> None:
 def _torch(model: str, arguments: argparse.Namespace, compiled: bool) -> TorchChild:
     return TorchChild(
         arguments.torch_python,
+        STEP,
+        f"{model}, PyTorch" + " compiled" * compiled,
+        model,
         model=model,
         classes=CLASSES,
         batch=arguments.batch,

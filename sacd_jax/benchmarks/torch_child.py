@@ -1,4 +1,4 @@
-"""A PyTorch network's training step in a process of another interpreter, step by step on demand."""
+"""What PyTorch does in a process of another interpreter, time and again on demand."""
 
 import contextlib
 import json
@@ -12,33 +12,34 @@ from input_pipeline.errors import UserError
 from input_pipeline.processes import start_script
 from sacd_jax.benchmarks.timing import Measured
 
-SCRIPT = Path(__file__).with_name("torch_step.py")
-"""Run by the other interpreter alone; nothing here imports it, or PyTorch."""
+STEP, INPUT = (Path(__file__).with_name(f"torch_{name}.py") for name in ("step", "input"))
+"""Scripts that the other interpreter alone runs; nothing here imports them, or PyTorch."""
 
 
 class TorchChild:
-    """Starts the process, which builds the network; `run` has it do one step.
+    """Starts a script's process, which gets ready; `run` has it do its work once.
 
     Lines of JSON go both ways. The process ends when this end closes the line, so also when this
     process dies.
     """
 
-    def __init__(self, interpreter: str, *, model: str, **settings: Any):
+    def __init__(self, interpreter: str, script: Path, name: str, group: str, **settings: Any):
         """
         Args:
             interpreter: a Python with PyTorch.
-            model: the network's name here.
-            settings: see `torch_step.main`.
+            script: STEP or INPUT.
+            name, group: see `timing.Contestant`.
+            settings: see the script.
 
         Raises:
             UserError: no such interpreter, no PyTorch there, or no equal of the network.
         """
-        self.group = model
+        self.name, self.group = name, group
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         try:
             self._process = start_script(
                 interpreter,
-                SCRIPT,
+                script,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -48,17 +49,14 @@ class TorchChild:
             self._errors.close()
             raise UserError(f"--torch-python {interpreter}: {error.strerror}") from error
         try:
-            answer = self._ask({"model": model, **settings})
+            self.answer = self._ask(settings)
         except BaseException:
             self.close()
             raise
-        self.version: str = answer["version"]
-        self.parameters: int = answer["parameters"]
-        self.name = f"{model}, PyTorch" + (" compiled" if settings.get("compiled") else "")
 
     def run(self) -> Measured:
-        """One step."""
-        return Measured(**self._ask("step"))
+        """Once."""
+        return Measured(**self._ask("run"))
 
     def _ask(self, question: Any) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -64,7 +64,7 @@ def test_names_of_parts_are_unique_and_pytorch_runs_beside() -> None:
         assert len({part.name for part in found}) == len(found)
         for part in found:
             beside = "--torch-python" in part.arguments
-            assert beside == (part.arguments[0] == "step")
+            assert beside == (part.arguments[0] in ("step", "input"))
 
 
 def test_tables_of_steps_trainings_and_checks() -> None:
