@@ -60,6 +60,9 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
         resume_hint: what to do after an interruption; shown on Ctrl-C (exit 130) and SIGTERM (143).
     """
     previous = {}
+    with contextlib.suppress(AttributeError):  # a stream of tests
+        # Tables hold µ and −, which a terminal of another encoding does not know.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyrefly: ignore
     with contextlib.suppress(ValueError):  # not in the main thread: leave the handlers alone
         previous[signal.SIGTERM] = signal.signal(signal.SIGTERM, _terminate)
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # of the imports: `as_command`

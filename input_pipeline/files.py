@@ -143,12 +143,14 @@ def mine_alone(path: str | os.PathLike, what: str) -> Iterator[None]:
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes `value` as indented JSON, whole or not at all."""
     with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
+        temporary.write_text(
+            json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def write_csv(path: str | os.PathLike, header: list[str], rows: list[list[Any]]) -> None:
     """Writes a CSV file with one header line, whole or not at all."""
-    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

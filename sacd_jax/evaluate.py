@@ -74,7 +74,7 @@ def _judge(path: Path, workdir: Path, asked: dict[str, str | None]) -> None:
     assert sweep.judgement is not None  # `read` has seen to it
     preregistration.hold_to(sweep.judgement, asked, path)
     written = table.write(sweep, workdir / plan.RUNS, dataset, workdir)
-    print(written.read_text())
+    print(written.read_text(encoding="utf-8"))
     print(f"table: {written}")
 
 

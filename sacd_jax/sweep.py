@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
     failed = train_missing(sweep, runs, start, workdir, dataset, values.jobs)
     with only_results(workdir):
         path = table.write(sweep, runs_folder, dataset, workdir)
-    print(path.read_text())
+    print(path.read_text(encoding="utf-8"))
     print(f"table: {path}")
     if failed:
         names = ", ".join(failed)

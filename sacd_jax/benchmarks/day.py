@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace, file: Path, files: Path) -> None:
         found["parts"][part.name] = measure(part, files, min(part.seconds, left))
         write_verified_json(file, found)
         with whole_file(file.with_suffix(".md")) as temporary:
-            temporary.write_text(day_tables.markdown(found["parts"]))
+            temporary.write_text(day_tables.markdown(found["parts"]), encoding="utf-8")
         outcome = found["parts"][part.name]
         print(f"{part.name}: {outcome.get('error', 'measured')}", flush=True)
     print(f"{file} and {file.with_suffix('.md')}")

@@ -41,6 +41,6 @@ def write(
     )
     print(markdown)
     with whole_file(folder.table) as temporary:
-        temporary.write_text(markdown)
+        temporary.write_text(markdown, encoding="utf-8")
     write_json(folder.results, value)
     return folder.table

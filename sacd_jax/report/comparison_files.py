@@ -81,16 +81,16 @@ def write(results: Results, folder: ExperimentFolder) -> Path:
     write_json(folder.results, as_json(results))
     parts = [main_table(results), *(difference_table(results, p) for p in results.differences)]
     with whole_file(folder.table) as temporary:
-        temporary.write_text("\n".join(tables.markdown(part) for part in parts))
+        temporary.write_text("\n".join(map(tables.markdown, parts)), encoding="utf-8")
     _write_subjects(results, folder.subjects)
     with whole_file(folder.page) as temporary:
-        temporary.write_text(comparison_page(results))
+        temporary.write_text(comparison_page(results), encoding="utf-8")
     return folder.page
 
 
 def _write_subjects(results: Results, path: Path) -> None:
     """One line a run and subject; shares in [0, 1], empty where a figure is not defined."""
-    with whole_file(path) as temporary, open(temporary, "w", newline="") as file:
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("run", "subject", "clips", *SUBJECT_FIGURES))
         for row in (row for row in results.rows if row.kind == "run"):

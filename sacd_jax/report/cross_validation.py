@@ -97,7 +97,7 @@ def write_tables(
         ),
     )
     with whole_file(workdir / MARKDOWN) as temporary:
-        temporary.write_text("\n".join(map(tables.markdown, (together, apart))))
+        temporary.write_text("\n".join(map(tables.markdown, (together, apart))), encoding="utf-8")
     write_json(
         workdir / JSON,
         json_ready(

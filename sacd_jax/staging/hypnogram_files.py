@@ -82,6 +82,8 @@ def _events(night: StagedNight, unscored: str) -> Iterator[tuple[float, str]]:
 def write_edf(night: StagedNight, path: Path) -> None:
     """EDF+ without signals: one annotation an epoch, "Sleep stage ?" where it is not scored."""
     start = night.start or NO_CLOCK
+    if not 1985 <= start.year <= 2084:  # of a camera whose clock was never set; EDF has no others
+        start = datetime.combine(NO_CLOCK, start.time())
     annotations = [
         edfio.EdfAnnotation(onset, CLIP_SECONDS, _EDF_WORDS.get(name, "Sleep stage ?"))
         for onset, name in _events(night, "?")
@@ -115,7 +117,7 @@ def write_bids(night: StagedNight, path: Path) -> None:
         sure = "n/a" if np.isnan(confidence[epoch]) else f"{confidence[epoch]:.4f}"
         writer.writerow([f"{onset:g}", f"{CLIP_SECONDS:g}", name, sure])
     with whole_file(path) as temporary:
-        temporary.write_text(buffer.getvalue())
+        temporary.write_text(buffer.getvalue(), encoding="utf-8")
     levels = {
         "W": "wake",
         "N1": "light sleep",

@@ -102,7 +102,7 @@ def write(
     data: dict[str, Any] = asdict(info)
     path = folder / f"{sweep.name}.md"
     with whole_file(path) as temporary:
-        temporary.write_text(markdown)
+        temporary.write_text(markdown, encoding="utf-8")
     write_json(path.with_suffix(".json"), {"sweep": sweep.name, "data": data, **value})
     return path
 

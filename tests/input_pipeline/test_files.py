@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -34,6 +36,24 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name, said):
     with pytest.raises(UserError, match=f"^it.*{said}") as raised:
         read_text(tmp_path / name, "it", most_bytes=1024)
     assert "\n" not in str(raised.value)
+
+
+IN_ANOTHER_LOCALE = r"""
+import sys
+from input_pipeline.command_errors import one_line_errors
+from input_pipeline.files import write_csv
+with one_line_errors():
+    write_csv(sys.argv[1], ["video"], [["Schl\u00e4fer \u2212.mp4"]])
+    print("kappa \u22120.5")
+"""
+
+
+def test_files_and_tables_where_the_locale_is_not_utf_8(tmp_path):
+    own = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", IN_ANOTHER_LOCALE, str(tmp_path / "t.csv")]
+    done = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "kappa \\u22120.5\n")
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8") == "video\nSchläfer −.mp4\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from datetime import date, datetime, time
 from pathlib import Path
 
 import edfio
@@ -35,6 +36,13 @@ def test_edf_annotations(folder: Path) -> None:
     assert [each.text for each in edf.annotations] == words
     assert [each.onset for each in edf.annotations] == [30.0 * k for k in range(6)]
     assert edf.starttime.second in (40, 0) and edf.startdate.year in (2024, 1985)
+
+
+@pytest.mark.parametrize("year", [1970, 2090])
+def test_a_clock_beyond_those_of_edf(tmp_path: Path, year) -> None:
+    write_all(staged(STAGES, start=datetime(year, 1, 1, 0, 3, 7)), tmp_path)
+    edf = edfio.read_edf(tmp_path / "hypnogram.edf")
+    assert (edf.startdate, edf.starttime) == (date(1985, 1, 1), time(0, 3, 7))
 
 
 def test_table(folder: Path) -> None:
