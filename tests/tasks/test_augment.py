@@ -14,6 +14,7 @@ from sacd_jax.tasks.augment import (
     random_boxes,
     random_crop,
     random_flip,
+    random_resized_crop,
     resample,
     resampling,
     shrunk_centre,
@@ -44,10 +45,17 @@ def test_random_crop_is_one_window_of_the_whole_clip(video):
     assert len({found[0] for found in places}) > 1  # clips draw on their own
 
 
-def test_random_crop_reaches_every_place():
-    video = np.tile(np.arange(4, dtype=np.uint8)[None, None, None, :, None], (200, 1, 2, 1, 1))
-    crops = np.asarray(random_crop(jax.random.key(0), video, (2, 2)))
-    assert set(crops[:, 0, 0, 0, 0]) == {0, 1, 2}
+def evenly(numbers: np.ndarray, places: int) -> bool:
+    """Whether all of so many places come as often, to five standard deviations."""
+    often, expected = np.bincount(numbers, minlength=places), len(numbers) / places
+    return len(often) == places and np.abs(often - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_random_crop_reaches_every_place_as_often():
+    frame = 10 * np.arange(4)[:, None] + np.arange(6)
+    video = np.tile(frame.astype(np.uint8)[None, None, :, :, None], (1200, 1, 1, 1, 1))
+    corner = np.asarray(random_crop(jax.random.key(0), video, (2, 3)))[:, 0, 0, 0, 0]
+    assert evenly(corner // 10, 3) and evenly(corner % 10, 4)
 
 
 def test_flip_mirrors_whole_clips(video):
@@ -62,7 +70,7 @@ def test_flip_mirrors_whole_clips(video):
 
 
 def test_centre_crop_and_centred(video):
-    assert np.array_equal(centre_crop(video, (8, 8)), video[:, :, 1:9, 2:10])
+    assert np.array_equal(centre_crop(video, (8, 6)), video[:, :, 1:9, 3:9])
     config = AugmentConfig(crop=(8, 8))
     batch = {"video": video, "stage": np.arange(6)}
     assert np.array_equal(centred(batch, config)["video"], video[:, :, 1:9, 2:10])
@@ -102,7 +110,8 @@ def test_a_part_resampled_equals_pillow():
 
 @pytest.mark.parametrize("shape", [(240, 320), (48, 64), (60, 40), (40, 41)])
 def test_the_centre_of_a_shrunk_frame_equals_pillow(shape):
-    clip = np.random.default_rng(1).integers(0, 256, (2, 1, *shape, 3), dtype=np.uint8)
+    clip = np.random.default_rng(1).integers(0, 256, (3, 1, *shape, 3), dtype=np.uint8)
+    clip[2] = 0  # black stays black
     size = 28
     shrunk = [size * side // min(shape) for side in shape]
     top, left = (round((side - size) / 2) for side in shrunk)
@@ -111,6 +120,17 @@ def test_the_centre_of_a_shrunk_frame_equals_pillow(shape):
         image = Image.fromarray(one).resize(shrunk[::-1], Image.Resampling.BILINEAR)
         expected = np.asarray(image).astype(int)[top : top + size, left : left + size]
         assert np.abs(ours - expected).max() <= PILLOW
+    assert not found[2].any()
+
+
+def test_a_random_part_equals_pillow(video):
+    config = AugmentConfig(crop=(6, 7), scale=(0.3, 0.8), ratio=(0.7, 1.4))
+    boxes = random_boxes(jax.random.key(2), 6, 10, 12, config.scale, config.ratio)
+    found = np.asarray(random_resized_crop(jax.random.key(2), video, config)).astype(int)
+    for clip, ours, top, left, height, width in zip(video, found, *boxes, strict=True):
+        part = Image.fromarray(clip[0, top : top + height, left : left + width, 0])
+        expected = np.asarray(part.resize((7, 6), Image.Resampling.BILINEAR)).astype(int)
+        assert np.abs(ours[0, ..., 0] - expected).max() <= PILLOW
 
 
 def test_random_boxes_are_those_of_torchvision():
@@ -125,6 +145,16 @@ def test_random_boxes_are_those_of_torchvision():
     room = height < 230
     middle = (top[room] / (240 - height[room])).mean()
     assert middle == pytest.approx(0.5, abs=0.02)
+
+
+def test_boxes_as_wide_or_as_high_as_the_frame_and_of_one_pixel():
+    for ratio, place in ((2.0, 0), (0.5, 1)):
+        boxes = random_boxes(jax.random.key(0), 1200, 10, 10, (0.5, 0.5), (ratio, ratio))
+        sides = (5, 10) if place == 0 else (10, 5)
+        assert [set(np.asarray(side).tolist()) for side in boxes[2:]] == [{side} for side in sides]
+        assert evenly(np.asarray(boxes[place]), 6) and not np.asarray(boxes[1 - place]).any()
+    boxes = random_boxes(jax.random.key(0), 1200, 10, 10, (0.01, 0.01), (1.0, 1.0))
+    assert all((np.asarray(side) == 1).all() for side in boxes[2:])
 
 
 def test_where_no_box_fits_it_is_the_largest_in_the_middle():

@@ -50,6 +50,25 @@ def test_adam_has_coupled_weight_decay():
     np.testing.assert_allclose(run(config, gradients), expected, rtol=1e-5)
 
 
+def test_amsgrad_never_lowers_its_divisor_and_adamw_decays_apart():
+    gradients = [0.5, -0.01, 0.02]
+    for name in ("amsgrad", "adamw"):
+        config = OptimizerConfig(
+            name=name, learning_rate=0.1, schedule="constant", weight_decay=0.1
+        )
+        weight, first, second, most, expected = 1.0, 0.0, 0.0, 0.0, []
+        for step, gradient in enumerate(gradients, 1):
+            gradient += 0.1 * weight if name == "amsgrad" else 0.0
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.999 * second + 0.001 * gradient**2
+            unbiased = second / (1 - 0.999**step)
+            most = max(most, unbiased) if name == "amsgrad" else unbiased
+            moved = first / (1 - 0.9**step) / (np.sqrt(most) + 1e-8)
+            weight -= 0.1 * (moved + (0.1 * weight if name == "adamw" else 0.0))
+            expected.append(weight)
+        np.testing.assert_allclose(run(config, gradients), expected, rtol=1e-5)
+
+
 def test_step_schedule_follows_the_paper():
     rate = schedule(OptimizerConfig(), total_steps=80)
     values = [float(rate(step)) for step in (0, 39, 41, 59, 61, 79)]
@@ -64,6 +83,22 @@ def test_one_cycle_rises_and_falls_to_zero():
     assert (np.diff(values[:26]) > 0).all() and (np.diff(values[25:]) < 0).all()
 
 
+@pytest.mark.parametrize(
+    ("steps", "warmup", "rates"),
+    [
+        (1, 0.25, [0, 1, 0]),
+        (2, 0.25, [0, 1, 0]),
+        (2, 0.9, [0, 1, 0]),
+        (4, 0.9, [0, 1 / 3, 2 / 3, 1, 0]),
+        (4, 0.25, [0, 1, 0.75, 0.25, 0]),
+    ],
+)
+def test_one_cycle_of_a_few_steps(steps, warmup, rates):
+    config = OptimizerConfig(learning_rate=1.0, schedule="one_cycle", warmup=warmup)
+    rate = schedule(config, steps)
+    np.testing.assert_allclose([rate(n) for n in range(len(rates))], rates, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["constant", "step"])
 def test_a_rate_for_larger_batches_is_higher_and_rises_to_it(kind):
     config = OptimizerConfig(schedule=kind, learning_rate=1e-3, per_batch=16, rise=0.1)
@@ -72,6 +107,8 @@ def test_a_rate_for_larger_batches_is_higher_and_rises_to_it(kind):
     last = 8e-3 if kind == "constant" else 8e-5
     np.testing.assert_allclose(values, [2e-3, 4e-3, 6e-3, 8e-3, 8e-3, 8e-3, last], rtol=1e-6)
     assert for_batch(config, 16).learning_rate == 1e-3
+    assert for_batch(for_batch(config, 128), 128) == for_batch(config, 128)
+    assert float(schedule(config, total_steps=10)(0)) == pytest.approx(1e-3)  # risen at once
     assert for_batch(OptimizerConfig(), 128) == OptimizerConfig()
 
 

@@ -68,6 +68,7 @@ def test_stages_and_their_ends_up_to_that_of_the_psg(read, end):
         ("time_base 30\nepoch_nb 1\n0\n", "time_base but no epoch_list"),
         (",,,\n", "holds no stage"),
         ("\nStage 1\nW\nN1\n", "line 2: .* name of the column or the first epoch's stage"),
+        ("[HypnogramAASM]\nW\nX9\n", "line 3: .* is no stage"),
         ("W,N1,X9\n", "line 1, value 3: .* is no stage"),
         (ENDS.format(1831), "line 1: .* is no stage"),
         (ENDS.format(1769), "line 1: .* is no stage"),

@@ -34,6 +34,8 @@ def test_a_start_of_its_own(read, after):
     start = (START + timedelta(seconds=after)).isoformat()
     found = read(text(["WAKE", "N1"], freq="30s", start=f"{start}Z"))
     assert found.onset_s.tolist() == [after, after + 30] and found.stage.tolist() == [0, 1]
+    assert found.notes == ()
+    assert "1740 s before the PSG" in read(text(["WAKE", "N1"], freq="30s")).notes[0]
 
 
 @pytest.mark.parametrize(
