@@ -71,6 +71,7 @@ FAR = {"all-gather": 6, "all-to-all": 1, "reduce-scatter": 1}
         # A student that has next to nothing to exchange; 16 MB are the graph networks' gradients.
         ("v5e:2x4", "mlp", NEAR | {"all-reduce": 5}, 18_135_984, None),
         ("v5e:16x16", "mlp", FAR | {"all-reduce": 6}, 19_753_872, 9_732_096),
+        ("v5e:2x4", "r2plus1d_18", NEAR | {"all-reduce": 73}, 83_617_912, None),
         ("v5e:16x16", "r2plus1d_18", FAR | {"all-reduce": 74}, 85_235_800, 9_732_096),
     ],
 )
