@@ -3,7 +3,7 @@ training."""
 
 import argparse
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -24,6 +24,7 @@ from input_pipeline.processes import parallel_map
 from input_pipeline.progress import Progress
 from input_pipeline.readers.edf import Signal, read_signal
 from input_pipeline.readers.hypnogram import Hypnogram, read_hypnogram
+from input_pipeline.readers.montage import derivation
 from input_pipeline.readers.sync import clock, open_night_video, rate_note, video_start
 
 T = TypeVar("T")
@@ -38,6 +39,8 @@ class Findings:
     """Why the night cannot be used."""
     notes: list[str] = field(default_factory=list)
     """What a user should look at."""
+    channel: str = ""
+    """The derivation of its EEG, however the file spells it; "" where none was read."""
 
     def note(self, text: str) -> None:
         self.notes.append(f"night {self.night_id}: {text}")
@@ -72,6 +75,7 @@ def inspect_night(night: Night, settings: ClipSettings, full: bool = False) -> F
     if night.ahi is None:
         findings.note("no AHI in the manifest; splits by AHI group need one")
     if signal is not None:
+        findings.channel = derivation(signal.channel)
         for text in signal_notes(signal):
             findings.note(text)
     if hypnogram is not None:
@@ -157,6 +161,21 @@ def _inspect_clips(night: Night, settings: ClipSettings, findings: Findings) -> 
             findings.note(f"{count} clips left out ({reason}), {records.counts['kept']} kept")
 
 
+def _channel_note(findings: Sequence[Findings]) -> str | None:
+    """What to say where nights are read from different channels: differences between them are then
+    differences of channels, too."""
+    nights: dict[str, list[str]] = {}
+    for each in findings:
+        if each.channel:
+            nights.setdefault(each.channel, []).append(each.night_id)
+    if len(nights) < 2:
+        return None
+    by_number = sorted(nights.items(), key=lambda item: -len(item[1]))
+    said = [f"{channel} in {len(names)} (as {names[0]})" for channel, names in by_number[:6]]
+    more = f" and {len(nights) - 6} other channels" if len(nights) > 6 else ""
+    return f"nights are read from different channels: {', '.join(said)}{more}; one can be named"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Inspects the nights of a manifest; see `--help`."""
     parser = argparse.ArgumentParser(
@@ -182,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
 def _inspect_all(arguments: argparse.Namespace) -> None:
     settings = ClipSettings(frame_rate=arguments.frame_rate, height=8, width=8)
     nights, problems = parse_manifest(arguments.manifest)
-    unusable = 0
+    unusable, inspected = 0, list[Findings]()
     for problem in problems:
         print(f"unusable: {problem}")
     for note in twin_notes(nights):
@@ -194,7 +213,10 @@ def _inspect_all(arguments: argparse.Namespace) -> None:
                 for line in lines:
                     print(f"{level}: {line}", flush=True)
             unusable += bool(findings.errors)
+            inspected.append(findings)
             progress.advance()
+    if note := _channel_note(inspected):
+        print(f"note: {note} (psg_channel)")
     if unusable or problems:
         found = [f"{unusable} of {len(nights)} nights cannot be used"] if unusable else []
         found += [f"{len(problems)} problems in the manifest's rows"] if problems else []

@@ -86,6 +86,15 @@ def meaning(label: str) -> tuple[str, ...]:
     return tuple(re.sub("^A(?=[12]$)", "M", part) for part in (found["electrode"], reference))
 
 
+def derivation(channel: str) -> str:
+    """What was read, in one spelling, of a channel as `Signal.channel` names it: C3-M2 of "EEG
+    C3-A2" and of "C3-REF - A2-REF"."""
+    parts = [meaning(label) for label in channel.split(" - ")]
+    if len(parts) == 2 and all(len(part) == 2 for part in parts):
+        return f"{parts[0][0]}-{parts[1][0]}"
+    return "-".join(filter(None, meaning(channel)))
+
+
 def shown(label: str, position: int) -> str:
     """A label as messages may show it: itself if it is made of known words, else its position."""
     words = re.split(r"[\s_:./()+-]+", label.strip().upper())

@@ -28,7 +28,7 @@ def microvolts(unit: str) -> float | None:
     word = re.sub(r"[\s\[\]().]", "", _MU.sub("u", unit.strip().strip("[]() "))).lower()
     if word in _MICROVOLTS:
         return _MICROVOLTS[word]
-    long = re.fullmatch("(nano|micro|milli|[num]?)-?volts?", word)
+    long = re.fullmatch("(nano|micro|milli|[num]?)-?v(?:olts?)?", word)
     return _MICROVOLTS[_PREFIXES[long[1]] + "v"] if long else None
 
 

@@ -80,6 +80,22 @@ def test_every_problem_of_every_night(capsys, folder, night):
     assert "junk" not in "".join(lines)
 
 
+def test_nights_of_different_channels_are_noted(capsys, folder, night):
+    both = ["C3-REF", "A2-REF", "C4-M1"]
+    write_psg(folder / "apart.edf", 240, stages=STAGES, samples=NOISE, labels=both[:2])
+    write_psg(folder / "other.edf", 240, stages=STAGES, samples=NOISE, labels=both)
+    nights = [
+        night,
+        replace(night, night_id="n2", subject_id="s2", psg=folder / "apart.edf", video=None),
+        replace(night, night_id="n3", subject_id="s3", psg=folder / "other.edf", video=None),
+    ]
+    lines, error = run(capsys, folder, nights)
+    expected = "C3-M2 in 2 (as n1), C4-M1 in 1 (as n3); one can be named (psg_channel)"
+    assert error == "" and f"note: nights are read from different channels: {expected}" in lines
+    named = [replace(each, psg_channel="C3-A2") for each in nights]
+    assert not any("different channels" in line for line in run(capsys, folder, named)[0])
+
+
 def test_problems_of_the_manifest_come_first(capsys, folder, night):
     missing = replace(night, night_id="n2", video=folder / "gone.mp4")
     lines, error = run(capsys, folder, [missing, night])
