@@ -35,6 +35,9 @@ from input_pipeline.stages import STAGES
 if TYPE_CHECKING:  # loads TFDS, which only building needs
     from input_pipeline.datasets.s3ve import Piece
 
+DECODED = ".decoded"
+"""Beside the data sets: the nights of a build that is not finished, or that were to be kept."""
+
 Chosen = dict[str, list[tuple[DecodedNight, np.ndarray]]]
 """Split -> nights and the positions of their clips that belong to it."""
 
@@ -49,9 +52,7 @@ def prepare(
     """Builds the dataset of `settings` below `root`, unless it is there.
 
     A build that was broken off goes on with the nights it had done. Several processes may call this
-    at
-    once: one builds, the others wait. `train` and `test` and so on are read with
-        `source.open_split`.
+    at once: one builds, the others wait. `source.open_split` reads `train`, `test` and so on.
 
     Args:
         jobs: processes that decode nights; the number of cores if None.
@@ -83,18 +84,25 @@ def prepare(
     if (root / INFO_FILE).is_file():
         return _as_it_is(root, digest, identity(settings, split))
     folder = root / f"{settings.name}-{digest[:12]}"
-    if (folder / INFO_FILE).is_file():
-        return folder
-    if folder.is_dir() and any(folder.iterdir()):  # a build leaves nothing without it
+    done = folder / INFO_FILE
+    frees = root / f".{folder.name}-frees-decoded"  # since before it is there, until they are gone
+    if done.is_file():
+        if not frees.exists():
+            return folder
+    elif folder.is_dir() and any(folder.iterdir()):  # a build leaves nothing without it
         raise UserError(
             f"{folder}: has files, but no {INFO_FILE}, as a copy that is not finished; "
             "copy it again, or delete the folder and build it"
         )
     with only_one(root / ".build.lock", f"waiting for another build in {root}"):
-        if not (folder / INFO_FILE).is_file():
-            build(folder)
+        if not done.is_file():
+            frees.unlink(missing_ok=True)
             if not keep_decoded:
-                shutil.rmtree(root / ".decoded", ignore_errors=True)
+                frees.touch()
+            build(folder)
+        if frees.exists():
+            shutil.rmtree(root / DECODED, ignore_errors=True)
+            frees.unlink()
     return folder
 
 
@@ -144,7 +152,7 @@ def _build(
     beam_options: Sequence[str] | None,
 ) -> None:
     root = folder.parent
-    store = root / ".decoded"
+    store = root / DECODED
     remove_unfinished(root, f"{settings.name}-*")
     remove_unfinished(store)
     if settings.simulated:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -183,6 +184,28 @@ def test_a_built_dataset_is_not_built_again_nor_is_half_a_copy(tmp_path, decoded
     with pytest.raises(UserError, match=r"no dataset\.json, as a copy that is not finished"):
         prepare(settings_of(manifest), tmp_path / "data", jobs=1)
     assert len(decoded) == 12
+
+
+def test_decoded_nights_of_a_build_that_was_killed_at_its_end_are_removed(
+    tmp_path, decoded, monkeypatch
+):
+    manifest, _ = fake_manifest(tmp_path, 12)
+    store = tmp_path / "data" / building.DECODED
+
+    def interrupted(folder, **options):
+        shutil.rmtree(folder / next(folder.iterdir()))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(building, "shutil", SimpleNamespace(rmtree=interrupted))
+        prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert len(list(store.iterdir())) == 11
+    prepare(settings_of(manifest), tmp_path / "data", jobs=1)
+    assert not store.exists() and len(decoded) == 12
+    other = settings_of(manifest, split=SplitSettings(seed=1))
+    prepare(other, tmp_path / "data", jobs=1, keep_decoded=True)
+    prepare(other, tmp_path / "data", jobs=1)
+    assert len(list(store.iterdir())) == 12
 
 
 def test_the_fingerprint_is_of_contents_and_not_of_places(tmp_path, decoded):
