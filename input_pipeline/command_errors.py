@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 from input_pipeline.disk import DiskFullError, is_full
@@ -81,6 +82,8 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
             _fail(f"{os.strerror(code).lower()}{where}; make room and {resume_hint}", 1)
         if error.errno in (errno.EACCES, errno.EROFS):
             _fail(f"permission denied{where or f': {error}'}", 1)
+        if error.errno in (errno.EEXIST, errno.ENOTDIR) and (name := _file_on(error.filename)):
+            _fail(f"{name} is a file; expected a folder", 1)
         raise
     except Exception as error:
         # A library may turn a signal that came in the midst of it into an error of its own, as
@@ -92,6 +95,14 @@ def one_line_errors(resume_hint: str = "run the same command again to go on") ->
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _file_on(path: object) -> str:
+    """The name of a file that stands where a path needs a folder; "" where none does."""
+    if not isinstance(path, str | os.PathLike):
+        return ""
+    found = (each for each in (Path(path), *Path(path).parents) if each.is_file())
+    return next((each.name for each in found), "")
 
 
 def _terminate(signum: int, frame: object) -> NoReturn:

@@ -18,6 +18,19 @@ def test_a_signal_that_a_library_turns_into_its_own_error_is_a_signal(number, st
     assert capsys.readouterr().err == "error: interrupted; go on\n"
 
 
+@pytest.mark.parametrize("name", ["night.edf", "night.edf/out", "night.edf/out/a"])
+def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path, capsys, name):
+    (tmp_path / "night.edf").touch()
+    with pytest.raises(SystemExit, match="1"), one_line_errors():
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    assert capsys.readouterr().err == "error: night.edf is a file; expected a folder\n"
+
+
+def test_a_folder_that_is_there_already_is_a_bug(tmp_path):
+    with pytest.raises(FileExistsError), one_line_errors():
+        tmp_path.mkdir()
+
+
 def test_a_bug_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError), one_line_errors():
         try:
