@@ -143,6 +143,17 @@ def test_rows_without_a_stage_or_a_teacher_vector_take_no_part():
         np.testing.assert_array_equal(grad[out], 0)
 
 
+def test_a_teacher_vector_with_a_zero_in_it_takes_part():
+    """As most have behind a ReLU; and all terms count alike, within groups of 16."""
+    objective = objectives.create("ccl")
+    assert set(objective.weights.values()) == {1.0} and objective.relation_group == 16
+    teacher = TEACHER.at[:, 3].set(0.0)
+    found = run(golden_head(), STUDENT, STUDENT_LOGITS, teacher=teacher)
+    composed = compose(golden_head()["compose"], teacher, STUDENT)
+    expected = both_ways(STUDENT, composed) + both_ways(STUDENT, teacher)
+    np.testing.assert_allclose(found["contrast"], expected, rtol=1e-6)
+
+
 def test_a_teacher_of_another_width_is_projected():
     objective = objectives.create("ccl")
     wide = EncoderSpec(embedding_dim=11, num_classes=5, stage_dims=())

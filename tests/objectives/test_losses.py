@@ -107,7 +107,8 @@ def test_normalising_a_zero_vector():
 
 def test_smooth_l1_meets_at_one():
     check_grads(losses.smooth_l1, (jnp.array([-2.0, -0.5, 0.25, 0.9, 1.1, 3.0]),), 1, ["rev"])
-    np.testing.assert_allclose(losses.smooth_l1(jnp.array([0.5, -1.0, 2.0])), [0.125, 0.5, 1.5])
+    found = losses.smooth_l1(jnp.array([0.5, -1.0, 1.25, 2.0]))
+    np.testing.assert_allclose(found, [0.125, 0.5, 0.75, 1.5])
 
 
 @pytest.mark.parametrize(("batch", "group", "groups"), [(8, 4, 2), (10, 4, 3), (3, 4, 1)])
@@ -133,3 +134,31 @@ def test_groups_count_by_their_rows():
     np.testing.assert_allclose(mean, (3 * 3 + 4 * 7 + 2 * 9) / 9, rtol=1e-6)
     whole = losses.mean_over_groups(loss, "global", (rows,), mask)
     np.testing.assert_allclose(whole, 9, rtol=1e-6)
+    assert losses.mean_over_groups(loss, 4, (rows,), rows == 7) == 7
+
+
+def test_axes_before_those_of_rows_and_columns_change_nothing():
+    both = jnp.stack([STUDENT, 0.1 * STUDENT[::-1]])
+    mask = jnp.stack([EVERY, EVERY.at[2].set(False)])
+    for function, arrays in (
+        (losses.l2_normalise, (both,)),
+        (lambda x: losses.cosine_matrix(x, 1e-3), (both,)),
+        (losses.squared_distances, (both, both[:, :4] + 1)),
+        (losses.row_probabilities, (jnp.abs(both @ both.mT), mask)),
+    ):
+        whole = function(*arrays)
+        for k in range(2):
+            np.testing.assert_allclose(whole[k], function(*(x[k] for x in arrays)), rtol=1e-5)
+
+
+def test_small_numbers_are_not_taken_for_none():
+    rows = jnp.array([[0.03, 0.04], [0.0, 0.0], [0.3, -0.4]])
+    cosine = losses.cosine_matrix(rows, 0.05)
+    expected = [[0.25, 0, -0.07 / 0.55], [0, 0, 0], [-0.07 / 0.55, 0, 0.25 / 0.3025]]
+    np.testing.assert_allclose(cosine, expected, rtol=1e-5)
+    shares = losses.row_probabilities(jnp.array([[0.1, 0.3], [0.0, 0.0]]), jnp.ones(2, bool))
+    np.testing.assert_allclose(shares, [[0.25, 0.75], [0, 0]])
+    label, weights = jnp.array([1]), (1.0, 0.25)
+    logits = jnp.array([[1.0, 2.0]])
+    one = losses.cross_entropy(logits, label, class_weights=weights)
+    np.testing.assert_allclose(one, losses.cross_entropy(logits, label), rtol=1e-6)

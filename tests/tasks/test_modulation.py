@@ -11,7 +11,7 @@ from sacd_jax import models
 from sacd_jax.config import AugmentConfig, EncoderConfig, RunConfig
 from sacd_jax.models.encoder import init_variables
 from sacd_jax.tasks.classify import Classify
-from sacd_jax.tasks.modulation import Modulation, coefficients, modulated, scores
+from sacd_jax.tasks.modulation import UNTIL, Modulation, coefficients, modulated, scores
 from tests.objectives.vectors import LABELS, STUDENT, TEACHER, matrix
 from tests.tasks.tiny import as_arrays, make_batch
 
@@ -50,6 +50,30 @@ def test_convolutions_alone_are_slowed_and_get_noise_of_their_spread():
     np.testing.assert_allclose(noise.std(), np.asarray(tree["conv"]).std(), rtol=0.03)
     assert abs(noise.mean()) < 0.1
     assert abs(np.corrcoef(noise.ravel(), np.ravel(tree["conv"]))[0, 1]) < 0.05
+
+
+def test_noise_has_the_spread_of_a_sample():
+    leaf, key = jnp.array([1.0, -2.0, 4.0, 5.0]).reshape(2, 1, 2), jax.random.key(3)
+    normal = np.asarray(jax.random.normal(jax.random.split(key, 1)[0], leaf.shape))
+    found = modulated([leaf], jnp.float32(0.5), key)[0]
+    np.testing.assert_allclose(found, leaf / 2 + np.std(leaf, ddof=1) * normal, rtol=1e-5)
+    still = modulated([0 * leaf], jnp.float32(0.5), key)[0]
+    np.testing.assert_allclose(still, 1e-8 * normal, rtol=1e-5)
+
+
+def test_clips_of_padding_and_without_a_stage_lead_nobody():
+    stage, mask = LABELS.at[4].set(-1), jnp.ones(6, bool).at[1].set(False)
+    params = {"classifier": {"kernel": KERNEL, "bias": BIAS}}
+    output = models.encoder.EncoderOutput(STUDENT, TEACHER[:, :5], (STUDENT, TEACHER))
+    ones = {part: {"kernel": jnp.ones((3, 4, 5))} for part in ("first", "second")}
+    batch, counted = {"stage": stage, "mask": mask}, jnp.array([1, 0, 1, 1, 0, 1], bool)
+    new = Modulation(0.5, 1)(
+        {**ones, "classifier": {}}, params, output, batch, jax.random.key(0), jnp.int32(0)
+    )
+    each = scores(params["classifier"], (STUDENT, TEACHER), LABELS, counted)
+    for part, slower in zip(("first", "second"), coefficients(*each, 0.5), strict=True):
+        np.testing.assert_allclose(new[part]["kernel"], slower, rtol=1e-6)
+    assert UNTIL == 0.5
 
 
 def test_a_step_updates_by_the_modulated_gradients():
