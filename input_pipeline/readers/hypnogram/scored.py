@@ -120,7 +120,7 @@ class Source:
                 f"{fitting[-1]:g} s, not 30 s; say which it is in the manifest column "
                 "hypnogram_epoch_s"
             )
-        if count * CLIP_SECONDS > 2 * seconds + CLIP_SECONDS:
+        if count * CLIP_SECONDS > 2 * seconds:
             raise UserError(
                 f"{self.name}: {count} stages of 30 s last more than twice as long as the PSG of "
                 f"{seconds:.0f} s; if one stage lasts otherwise, say how long in the manifest "

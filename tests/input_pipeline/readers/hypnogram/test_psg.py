@@ -66,6 +66,14 @@ def test_a_file_of_another_date():
             start = START + timedelta(days=2 * days, seconds=rest)
             with pytest.raises(UserError, match="at another time of day"):
                 seconds_after(start, PSG, NIGHT)
+    midnight = START.replace(hour=0, minute=0, second=0)
+    for begin in (-1, 0, 1):
+        psg = PsgTime(midnight + timedelta(seconds=begin), HOUR)
+        assert seconds_after(midnight + timedelta(days=9), psg, confirmed) == -begin
+    for begin in (-2, 2):
+        psg = PsgTime(midnight + timedelta(seconds=begin), HOUR)
+        with pytest.raises(UserError, match="its time was removed"):
+            seconds_after(midnight + timedelta(days=9), psg, confirmed)
     long = PsgTime(START, 3 * DAY)
     assert seconds_after(START + timedelta(days=2), long, NIGHT) == 2 * DAY
 
@@ -82,6 +90,8 @@ def test_times_without_dates_lie_around_the_middle_of_the_psg():
         after = [max(each, middle - DAY / 2) for each in after]
         assert clock_onsets(of(*after), psg, NIGHT) == after
     assert clock_onsets([], PSG, NIGHT) == []
+    dated = [("2001-01-01", 85803.0), (None, 85833.0)]  # not all have dates: none counts
+    assert clock_onsets(dated, PSG, NIGHT) == [0.0, 30.0]
     with pytest.raises(UserError, match="longer than a day"):
         clock_onsets(of(0.0), PsgTime(START, DAY + 1), NIGHT)
 
@@ -151,15 +161,15 @@ def test_dates_in_any_order_are_of_the_night(text, refused):
         (4261.0, 661.0, 8 * HOUR, "back"),
         (4260.0, 660.0, 8 * HOUR, ""),  # as good as a second scoring from the first stage on
         (4200.0, 600.0, 8 * HOUR, ""),
-        *((7200.0, 10800.0 + late, 10769.0 + late, "forward") for late in (-1, 0, 1)),
-        *((7200.0, 10800.0 + late, 10769.0, "") for late in (-2, 2)),
-        (7200.0, 10800.0, 10770.0, ""),  # it ends a minute after the PSG
+        *((7200.0, 10800.0 + late, 10740.0 + late, "forward") for late in (-1, 0, 1)),
+        *((7200.0, 10800.0 + late, 10740.0, "") for late in (-2, 2)),
+        (7200.0, 10800.0, 10741.0, ""),  # it ends a minute after the PSG
         (22196.0, 18596.0, 8 * HOUR, "back"),  # 04:59:59
         (22197.0, 18597.0, 8 * HOUR, ""),
     ],
 )
 def test_a_clock_that_was_set(end, onset, lasts, said):
-    spans = [(600.0, 30.0, 0), (630.0, end - 630, 1), (onset, 30.0, 2)]
+    spans = [(600.0, 1.0, 0), (end - 1, 1.0, 1), (onset, 1.0, 2)]
     psg = PsgTime(START, lasts)
     if said:
         with pytest.raises(UserError, match=f"before stage 3 of 3 .* goes {said} by an hour"):

@@ -22,6 +22,10 @@ def test_stages_by_sample(read, hertz):
     assert found.stage.tolist() == [0, 0, -1, 2]
 
 
+def test_a_table_with_a_column_of_the_same_name_is_a_table(read):
+    assert read("onset,duration,stage,Aux\n0,60,W,x\n").stage.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
