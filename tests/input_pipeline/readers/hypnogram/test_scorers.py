@@ -9,6 +9,7 @@ LABELS = {
     "human": [0, 0, 1, 2, 4],
     "AUTO": [0, 1, 1, 2, 4],
     "dr mustermann": [0, 1, 2, 2, -1],
+    "1": [0, 0, 1, 2, 4],
     "2": [0, 1, 1, 2, 4],
     "scorer 3": [0, 1, 2, 2, -1],
     "consensus": [0, 1, 1, 2, 4],
@@ -58,3 +59,17 @@ def test_a_scorer_where_the_file_has_none(read):
 def test_a_tie_is_unknown_and_who_scored_nothing_has_no_vote(read):
     text = "onset,duration,stage,rater\n0,60,W,a\n0,30,N1,b\n30,30,?,b\n"
     assert read(text, scorer="consensus").stage.tolist() == [-1, 0]
+
+
+def test_seconds_of_disagreement_add_up(read):
+    text = "onset,duration,stage\n0,60,W\n20,15,N1\n60,60,N2\n80,{},R\n120,60,W\n"
+    with pytest.raises(UserError, match="disagree for 30 s"):
+        read(text.format(15))
+    assert read(text.format(14)).stage.tolist()[-2:] == [0, 0]
+
+
+def test_what_nobody_scored_stays_a_hole(read):
+    text = "onset,duration,stage\n0,60,W\n605,60,N1\n"
+    alone, most = read(text), read(text, scorer="consensus")
+    assert most.onset_s.tolist() == alone.onset_s.tolist() and most.onset_s[-1] == 635
+    assert most.stage.tolist() == alone.stage.tolist()
