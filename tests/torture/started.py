@@ -85,7 +85,8 @@ class Start:
         """Sends a signal to all processes that are there."""
         for process in self.processes:
             if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, number)
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(process.pid, number)
 
     def codes(self) -> set[int | None]:
         """Exit codes, negative for a signal; None of those that run."""
