@@ -21,8 +21,8 @@ _ONE_POSITION = ((1, 1), (1, 1), ((0, 0), (0, 0)))
 # Up to this many input channels all taps share one matrix product; above it the copies cost more
 # than the larger product gains.
 _FEW_CHANNELS = 32
-# From this many channels on, and up to this many positions of an output frame, a matrix product for
-# each tap beats a convolution: there is more kernel than image.
+# From this many channels on, and up to this many positions of an output frame, a matrix product of
+# all taps beats a convolution: there is more kernel than image.
 _MANY_CHANNELS = 256
 _SMALL_FRAME = 64
 # From this many positions of an output frame on, the gradient of the kernel goes frame by frame.
@@ -117,9 +117,9 @@ def _lower_rank(x: Array, kernel: Array, strides: tuple[int, ...], padding: Padd
     ]
     more_kernel = channels >= _MANY_CHANNELS and math.prod(output[-2:]) <= _SMALL_FRAME
     if len(strides) == 2 and more_kernel:
-        seen = _slices(_pad(x, padding), tuple(taps), strides)
-        kernels = kernel.reshape(-1, channels, features)
-        return _sum([a @ k for a, k in zip(seen, kernels, strict=True)])
+        # One product of all taps: XLA would copy each tap's part of the kernel for its own.
+        seen = jnp.concatenate(_slices(_pad(x, padding), tuple(taps), strides), -1)
+        return seen @ kernel.reshape(-1, features)
     if len(strides) < 3:
         return direct(x, kernel, strides, padding)
     if taps[0] == 1 and padding[0] == (0, 0):
