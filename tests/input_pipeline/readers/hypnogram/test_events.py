@@ -55,7 +55,7 @@ def test_bare_words_beside_full_ones_are_events(read):
 
 
 def test_bare_words_that_last_no_whole_epoch_are_events(read):
-    stages, notes = read([*epochs(["W", "N1", "N2", "N3", "R"]), (61, 3, "REM"), (95, 7, "W")])
+    stages, notes = read([*epochs(["W", "N1", "N2", "N3", "R"]), (61, 3, "REM"), (95, 40, "W")])
     assert stages == NIGHT and "1 of 'REM', 1 of 'W'" in notes
     with pytest.raises(UserError, match="no annotation such as .*3 of 'REM'.*hypnogram_epoch_s"):
         read([(10, 2, "REM"), (20, 2, "REM"), (40, 3, "REM")])
@@ -77,6 +77,14 @@ def test_a_strange_word_beside_all_stages_is_noted(read):
     assert stages == NIGHT and "1 of 'Sleep stage 7' look like scoring" in notes
 
 
+@pytest.mark.parametrize("place", [0, 4, 11])
+def test_a_strange_word_that_fills_a_place_of_the_scoring_is_noted(read, place):
+    events = epochs(FULL)
+    events[place] = (30.0 * place, 30.0, "Einschlafen")
+    _, notes = read(events)
+    assert "1 of 11 characters" in notes and "left out" in notes
+
+
 def test_other_events_are_not_noted(read):
     others = [(3, 10, "Hypopnea"), (5, 0, "Lights off"), (90, 30, "Snoring"), (100, 12, "Arousal")]
     assert read([*epochs(FULL), *others]) == (NIGHT, "")
@@ -90,8 +98,16 @@ def test_numbers_are_stages_of_a_named_scheme(read):
 
 
 def test_epochs_of_20_s_give_clips_where_all_agree(read):
-    stages, _ = read(epochs(["W", "N1", "N2", "N3", "R"], [0, 0, 0, 2, 2, 2, 4, 1, 4], 20.0))
+    events = epochs(["W", "N1", "N2", "N3", "R"], [0, 0, 0, 2, 2, 2, 4, 1, 4], 20.0)
+    stages, _ = read([*events, (3.0, 13.0, "Hypopnea")])
     assert stages == [0, 0, 2, 2, -1, -1]
+
+
+@pytest.mark.parametrize(("begin", "seconds"), [(7.0, 30.0), (0.0, 0.0)])
+def test_bare_words_off_the_minute_or_without_a_length(read, begin, seconds):
+    words = ["W", "N1", "N2", "N3", "R"]
+    events = [(begin + 30 * k, seconds, words[label]) for k, label in enumerate(NIGHT[:-1])]
+    assert read(events)[0][: len(events)] == NIGHT[:-1]
 
 
 def test_two_scorings_that_disagree_are_refused(read):

@@ -77,6 +77,12 @@ def test_stages_may_stand_in_the_psg(psg):
     assert hypnogram.onset_s.tolist() == [0, 30, 60, 90]
 
 
+def test_nobodys_clips_are_those_of_the_psg(psg):
+    hypnogram = read_hypnogram(Night("n", "s", None, psg, scorer="nobody"))
+    assert hypnogram.stage.tolist() == [-1] * 4
+    assert hypnogram.onset_s.tolist() == [0, 30, 60, 90]
+
+
 @pytest.mark.parametrize("seconds", [-30.0, 0.0, 12.25, 60.0])
 def test_a_hypnogram_file_with_a_start_of_its_own(psg, tmp_path, seconds):
     start = START + timedelta(seconds=seconds)

@@ -106,3 +106,10 @@ def test_rows_of_events_without_a_time(read):
     assert read(head + "n/a\tn/a\tremark\n0\t60\tN2\n").stage.tolist() == [2, 2]
     with pytest.raises(UserError, match="line 2: a stage without onset"):
         read(head + "n/a\t30\tN1\n0\t60\tN2\n")
+
+
+def test_a_column_of_values_holds_the_stages_where_events_name_none(read):
+    head = "onset\tduration\ttrial_type\tvalue\n"
+    text = head + "0\t30\tsleep\t0\n30\t30\tsleep\t4\n"
+    assert read(text, hypnogram_scheme="aasm").stage.tolist() == [0, 4]
+    assert read(head + "0\t30\tWake\t7\n30\t30\tN2\t9\n").stage.tolist() == [0, 2]

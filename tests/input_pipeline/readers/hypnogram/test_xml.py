@@ -61,6 +61,7 @@ def test_fifty_elements_deep(read):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (profusion("02")[:-9], "not well formed in line 1"),
         (profusion(""), "Profusion XML without SleepStages"),
         (profusion("02", "<EpochLength>thirty</EpochLength>"), "EpochLength is not a number"),
         (profusion("02", "<EpochLength>0.05</EpochLength>"), "epochs of 0.05 s"),
