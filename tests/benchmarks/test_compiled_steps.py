@@ -101,10 +101,16 @@ def test_statistics_of_replicas_take_no_sum_of_their_own(of_version: None) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("of_version", [TPU], indirect=True)
-def test_spread_banks_stay_where_they_are(of_version: None) -> None:
+@pytest.mark.parametrize(
+    ("topology", "gathers", "put_in", "gathered"),
+    [("v5e:2x4", 4, 21_774_656, 196_608), ("v5e:16x16", 8, 30_264_128, 6_488_064)],
+)
+def test_spread_banks_stay_where_they_are(
+    of_version: None, topology: str, gathers: int, put_in: int, gathered: int
+) -> None:
     """Whole, the two banks are 106 MB."""
-    found, _ = program("v5e:2x4", "mlp", "crd, bank_sharding=rows")
-    kinds = {"all-gather": 4, "all-reduce": 5, "all-to-all": 4, "reduce-scatter": 4}
+    found, _ = program(topology, "mlp", "crd, bank_sharding=rows")
+    kinds = {"all-gather": gathers, "all-reduce": 5, "all-to-all": 4, "reduce-scatter": 4}
     assert found.collectives == kinds
-    assert found.collective_bytes == 21_774_656
-    assert found.exchanged["all-gather"] == 196_608
+    assert found.collective_bytes == put_in
+    assert found.exchanged["all-gather"] == gathered
