@@ -37,6 +37,11 @@ def read_hypnogram(night: Night) -> Hypnogram:
     scored = read_annotated(path, source) if _is_edf(path, night) else _read_text(path, source)
     spans = believed(scored.scorings, night, night.hypnogram_epoch_s)
     hypnogram = grid(spans, name=night.night_id)
+    if hypnogram.mixed and not (hypnogram.stage >= 0).any():
+        raise UserError(
+            f"night {night.night_id}: no 30 s have one stage all through; do the stages last as "
+            "long as the hypnogram says, in seconds?"
+        )
     notes = dict.fromkeys((*scored.notes, *source.notes))  # of several scorers often the same
     return dataclasses.replace(hypnogram, notes=tuple(notes))
 

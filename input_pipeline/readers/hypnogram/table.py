@@ -64,6 +64,9 @@ _BY_SCORER = re.compile(
 )
 _UNIT = re.compile(r" ?[\[(](hh mm ss|s|sec|secs|seconds)[\])]| (s|sec|secs|seconds)$")
 _WITH_SECONDS = re.compile(r"\d[:.]\d\d[:.]\d\d")
+_TIME_WORDS = frozenset(
+    ("start", "end", "begin", "stop", "first", "last", "onset", "offset", "duration", "from", "to")
+)
 _MANY_ENDS = 20  # fewer may cover a small part of a night
 _SECONDS = re.compile(r"[+-]?\d{1,15}(?:[.,]\d{0,15})?(?:[eE][+-]?\d{1,2})?")
 
@@ -81,6 +84,8 @@ class Table:
     """Position of the column that holds it."""
     by_scorer: dict[str, int]
     """Position of each scorer's column of stages, where there are several."""
+    names: tuple[str, ...] = ()
+    """Of all columns, folded; none where there is no header."""
     rows: list[tuple[int, list[str]]] = field(default_factory=list)
     """Line number and cells."""
 
@@ -165,7 +170,7 @@ def _header(line: str, number: int, delimiter: str) -> Table | None:
         role["stage"], by_scorer = columns[0], {}
     if not by_scorer and not role.keys() & {"stage", "event", "value"}:
         return None
-    return Table(number, delimiter, len(names), role, by_scorer)
+    return Table(number, delimiter, len(names), role, by_scorer, tuple(names))
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -256,6 +261,14 @@ def _check_times_are_read(table: Table, source: Source) -> None:
             f"{source.name} line {table.line}: times, but no column named onset, start or "
             f"time{column}"
         )
+    read = {*table.role.values(), *table.by_scorer.values()}
+    for position, name in enumerate(table.names):
+        if position not in read and not _TIME_WORDS.isdisjoint(name.split()):
+            raise UserError(
+                f"{source.name} line {table.line}: column {position + 1} may say when stages begin "
+                "or end, and its name is not known; call it onset, end or duration, in seconds, or "
+                "take it away"
+            )
 
 
 def _check_no_other_stages(table: Table, source: Source) -> None:
@@ -307,19 +320,21 @@ def _check_seconds_are_there(table: Table, role: str, source: Source) -> None:
 
 
 def _check_unit(table: Table, onsets: list[float], durations: list[float], source: Source) -> None:
-    """Refuses numbers that are minutes: taken for seconds, a whole night would last some."""
+    """Refuses numbers that are minutes or epochs: taken for seconds, a night would last some
+    minutes."""
     ends = {
         onset + (0 if math.isnan(duration) else duration)
         for onset, duration in zip(onsets, durations, strict=True)
         if math.isfinite(onset)
     }
-    if source.psg is None or len(ends) < _MANY_ENDS:
+    if source.psg is None or source.night.hypnogram_epoch_s or len(ends) < _MANY_ENDS:
         return
-    if abs(60 * max(ends) - source.psg.seconds) < 0.02 * source.psg.seconds:
-        raise UserError(
-            f"{source.name}: its times end at {max(ends):g}, and the PSG lasts "
-            f"{source.psg.seconds:.0f} s: are they minutes? Expected seconds"
-        )
+    for unit, seconds in (("minutes", 60), ("epochs", CLIP_SECONDS), ("epochs", 20)):
+        if abs(seconds * max(ends) - source.psg.seconds) < 0.02 * source.psg.seconds:
+            raise UserError(
+                f"{source.name}: its times end at {max(ends):g}, and the PSG lasts "
+                f"{source.psg.seconds:.0f} s: are they {unit}? Expected seconds"
+            )
 
 
 def _seconds(cell: str) -> float | None:

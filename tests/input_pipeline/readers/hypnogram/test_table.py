@@ -53,6 +53,12 @@ def minutes() -> str:
     return "onset,duration,stage\n" + "".join(rows)
 
 
+def epochs(head: str, end: int, step: int, form: str, less: int = 0) -> str:
+    """Rows of the begin and the end of each step, and a stage."""
+    rows = [form.format(k, k + step + less, 1 + k // step % 3) for k in range(0, end, step)]
+    return "\n".join([head, *rows])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -73,6 +79,12 @@ def minutes() -> str:
         ("Time,Stage\n0:00:30,W\n0:29:30,W\n", "as times since its begin they fit"),
         ("Time;Duration;Stage\n23:51;30;N2\n23:51;30;N2\n", "line 3: the same onset .* seconds"),
         (minutes(), "its times end at 30, and the PSG lasts 1800 s: are they minutes"),
+        (epochs("time,stage", 60, 1, "{0},N{2}"), "its times end at 59, .*: are they epochs"),
+        (epochs("start,end,stage", 60, 3, "{0},{1},N{2}"), "its times end at 60, .* epochs"),
+        (epochs("start_epoch,end_epoch,stage", 9, 3, "{0},{1},N{2}"), "column 1 may say when"),
+        (epochs("epoch,last epoch,stage", 9, 3, "{0},{1},N{2}"), "column 2 may say when"),
+        (epochs("onset,end,stage", 1800, 30, "{0},{1}.5,N{2}", -1), "no 30 s have one stage all"),
+        (epochs("onset,duration,stage", 1800, 30, "{0},1,N{2}"), "no 30 s have one stage all"),
     ],
 )
 def test_what_is_wrong_with_a_table(read, text, message):
