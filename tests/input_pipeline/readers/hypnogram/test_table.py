@@ -125,3 +125,17 @@ def test_a_column_of_values_holds_the_stages_where_events_name_none(read):
     text = head + "0\t30\tsleep\t0\n30\t30\tsleep\t4\n"
     assert read(text, hypnogram_scheme="aasm").stage.tolist() == [0, 4]
     assert read(head + "0\t30\tWake\t7\n30\t30\tN2\t9\n").stage.tolist() == [0, 2]
+
+
+def test_durations_of_hours_minutes_and_seconds(read):
+    head = "onset,duration,stage,remark\n"
+    text = head + "0,00:00:30,W,\n30,00:01:00,N1,x\n,,,\n90,30,N2,\n"
+    assert read(text).stage.tolist() == [0, 1, 1, 2]
+    with pytest.raises(UserError, match="line 2: the duration is not in seconds"):
+        read(head + "0,00:30,W,\n")
+
+
+def test_the_length_of_numbered_epochs_is_that_of_their_times(read):
+    rows = [f"{k};{clock(80 + 20 * k)};N{1 + k // 4}\n" for k in range(1, 7)]
+    found = read("Epoch;Time;Stage\n" + "".join(rows))
+    assert found.onset_s.tolist() == [100, 130, 160, 190] and found.stage.tolist() == [1, 1, 2, 2]

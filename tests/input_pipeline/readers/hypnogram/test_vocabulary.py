@@ -65,7 +65,7 @@ def test_what_is_no_stage(text, scoring):
     "text",
     [
         *("Erika Mustermann", "24.12.1957", "Stage Erika", "N2 Erika", "N2 24 12", "E M", "1957"),
-        *("Sleep stage 1957", "N1|241257", "x" * 1000),
+        *("Sleep stage 1957", "N1|241257", "x" * 1000, "N 2 4", "W R N S"),
     ],
 )
 def test_foreign_text_is_not_shown(text):
@@ -78,7 +78,7 @@ def test_foreign_text_is_not_shown(text):
 
 
 def test_words_of_scoring_are_shown():
-    for text in ("Sleep stage 5", "N5", "N2 (auto)", "REM", "SLEEP-S9"):
+    for text in ("Sleep stage 5", "N5", "N2 (auto)", "REM", "SLEEP-S9", "W R N"):
         assert shown(text) == repr(text)
 
 
