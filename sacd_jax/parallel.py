@@ -40,6 +40,7 @@ def initialize() -> None:
         UserError: one of them is missing or is no number.
     """
     if several_processes() and not jax.distributed.is_initialized():
+        peers.join()
         try:
             jax.distributed.initialize(
                 num_processes=_number("JAX_NUM_PROCESSES"),

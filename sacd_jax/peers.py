@@ -21,12 +21,15 @@ from input_pipeline.command_errors import AGAIN, INTERRUPTED, TERMINATED, exit_s
 TIMEOUT_SECONDS = 60.0
 """A process that has been silent for this long counts as lost."""
 
+GOES_ON = "the same command goes on"
+
 _PLACE = "sacd_jax/alive"
 _LEFT = "left"
 _PERIOD_SECONDS = 1.0  # and a 64th of a second more for each process: all listen to all
 _SILENT_PERIODS = 5
 _LEFT_SECONDS = 20.0  # all leave within moments, or something is wrong
 _NOT_MET = "Gloo context initialization failed: DEADLINE_EXCEEDED"  # XLA gives them 30 s
+_NO_ANSWER = "the other processes did not answer in time"
 _DYING_SECONDS = 5  # a process that was killed still takes calls for a moment
 
 
@@ -46,7 +49,7 @@ class Peers:
         process: int,
         count: int,
         *,
-        goes_on: Callable[[], str] = lambda: "the same command goes on",
+        goes_on: Callable[[], str] = lambda: GOES_ON,
         end: Callable[[str, int], Any] = give_up,
         clock: Callable[[], float] = time.monotonic,
     ):
@@ -188,7 +191,7 @@ def watch(client: Store, process: int, count: int, address: str) -> None:
     ) -> None:
         if not issubclass(kind, KeyboardInterrupt):
             if _NOT_MET in str(error):
-                give_up(f"the other processes did not answer in time; {peers.goes_on()}")
+                give_up(f"{_NO_ANSWER}; {peers.goes_on()}")
             peers.blame()
         hook(kind, error, trace)
 
@@ -202,19 +205,30 @@ def goes_on(how: Callable[[], str]) -> None:
         _ours.goes_on = how
 
 
+def join() -> None:
+    """To be called before the processes look for each other: JAX calls abort() where they do not
+    meet."""
+    _before_abort(lambda: give_up(f"{_NO_ANSWER}; {GOES_ON}"))
+
+
 def _explain_abort(peers: Peers, address: str | None) -> None:
     """JAX calls abort() at once when it cannot reach process 0, or this is process 0 (no address)
     and another did not wait to take leave of it; it lets nobody else decide."""
 
-    def aborted(number: int) -> None:
-        if status := exit_status():  # said already; nobody was there to take leave of
-            os._exit(status)
-        if address is None:
-            return
-        for _ in range(_DYING_SECONDS):
+    def look_for_process_0() -> None:
+        for _ in range(_DYING_SECONDS if address else 0):
             if not _answers(address):
                 give_up(peers.loss([0]))
             time.sleep(1)
+
+    _before_abort(look_for_process_0)
+
+
+def _before_abort(explain: Callable[[], Any]) -> None:
+    def aborted(number: int) -> None:
+        if status := exit_status():  # said already; nobody was there to take leave of
+            os._exit(status)
+        explain()
 
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
     _kept.append(handler)  # called from C, which holds no reference

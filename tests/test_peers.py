@@ -148,6 +148,24 @@ def test_an_abort_after_the_last_word_keeps_its_exit_status(run_python, process)
     assert ended.returncode == 130 and len(ended.stderr.splitlines()) == 1
 
 
+ALONE = """
+import os, jax
+from sacd_jax import parallel
+os.environ |= {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
+os.environ["JAX_COORDINATOR_ADDRESS"] = "127.0.0.1:1"
+initialize = jax.distributed.initialize
+jax.distributed.initialize = lambda **how: initialize(**how, initialization_timeout=1)
+parallel.initialize()
+"""
+
+
+def test_a_process_that_finds_no_process_0_is_to_be_started_again(run_python):
+    ended = run_python(ALONE, check=False)
+    assert ended.returncode == 75
+    said = "error: the other processes did not answer in time; the same command goes on"
+    assert ended.stderr.splitlines()[-1] == said
+
+
 NOT_MET = """
 from sacd_jax import peers
 from tests.test_peers import Store
