@@ -14,7 +14,8 @@ from input_pipeline.readers.hypnogram.lines import read_lines, split_lines
 from input_pipeline.readers.hypnogram.psg import PsgTime, psg_time
 from input_pipeline.readers.hypnogram.scored import MAX_STAGES, Scored, Source, named_scheme
 from input_pipeline.readers.hypnogram.scorers import believed
-from input_pipeline.readers.hypnogram.table import check_is_no_table, find_table, read_table
+from input_pipeline.readers.hypnogram.table import read_table
+from input_pipeline.readers.hypnogram.table_header import check_is_no_table, find_table
 from input_pipeline.readers.hypnogram.wfdb import is_rdann, read_rdann
 from input_pipeline.readers.hypnogram.xml import read_xml
 from input_pipeline.readers.hypnogram.yasa import read_yasa
