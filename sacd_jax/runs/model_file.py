@@ -80,12 +80,17 @@ def save_new(folder: Path, model: Model) -> bool:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, expected a folder")
-    if any((f / FILE_NAME).exists() for f in (folder, RunFolder(folder).model)):
+    if any(map(is_in, (folder, RunFolder(folder).model))):
         if not same(load(folder), model):
             raise UserError(f"{folder} holds another model: expected a new folder")
         return False
     save(folder, model)
     return True
+
+
+def is_in(folder: Path) -> bool:
+    """Whether a folder holds a model: one that a killed process was about to write has none."""
+    return (folder / FILE_NAME).is_file()
 
 
 def load(folder: str | Path) -> Model:

@@ -164,7 +164,7 @@ def _train(
     # Loop. Metrics are read one step late, so that the device never waits for the host.
     log = MetricsLog(workdir, resume_step=first_step)
     best = log.best("validation", "accuracy")
-    if first_step and folder.model.is_dir():  # its line of the log may be damaged
+    if first_step and model_file.is_in(folder.model):  # its line of the log may be damaged
         best = max(best, model_file.load(folder.model).accuracy or -math.inf)
     window, profile = Window(workdir.name), Profile(profiled, folder.profile, workdir.name)
     any_process, stopping = parallel.AnyProcess(mesh), False

@@ -210,6 +210,18 @@ def test_a_resumed_run_keeps_a_better_network_whose_line_of_the_log_is_lost(
     assert steps == list(range(1, 9))
 
 
+def test_a_run_that_was_killed_while_it_wrote_its_first_network_goes_on(experiment, monkeypatch):
+    dataset, runs = experiment
+    run, workdir = RunConfig("classify", EEG, **COMMON), runs / "killed"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "stop_request", lambda: stopped(1))
+        loop.train(run, workdir, dataset)
+    folder = RunFolder(workdir)
+    folder.model.mkdir()
+    loop.train(run, workdir, dataset)
+    assert folder.finished
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", OPTIONS)
 def test_every_method_goes_on_bit_for_bit_after_a_stop(experiment, method, monkeypatch):
