@@ -159,15 +159,6 @@ def _train(
     checkpoints = Checkpoints(folder.checkpoints, facts)
     state, first_step = checkpoints.restore(state) or (state, 0)
     sheet.begins(first_step)
-    _introduce(run, workdir.name, state, mesh, first_step, total_steps)
-
-    # Loop. Metrics are read one step late, so that the device never waits for the host.
-    log = MetricsLog(workdir, resume_step=first_step)
-    best = log.best("validation", "accuracy")
-    if first_step and model_file.is_in(folder.model):  # its line of the log may be damaged
-        best = max(best, model_file.load(folder.model).accuracy or -math.inf)
-    window, profile = Window(workdir.name), Profile(profiled, folder.profile, workdir.name)
-    any_process, stopping = parallel.AnyProcess(mesh), False
     loader = Loader(
         source,
         run.sampling,
@@ -188,6 +179,15 @@ def _train(
         unlabelled=run.uses_unlabelled,
         shares=run.data_shares,
     )
+    _introduce(run, workdir.name, state, mesh, first_step, total_steps)
+
+    # Loop. Metrics are read one step late, so that the device never waits for the host.
+    log = MetricsLog(workdir, resume_step=first_step)
+    best = log.best("validation", "accuracy")
+    if first_step and model_file.is_in(folder.model):  # its line of the log may be damaged
+        best = max(best, model_file.load(folder.model).accuracy or -math.inf)
+    window, profile = Window(workdir.name), Profile(profiled, folder.profile, workdir.name)
+    any_process, stopping = parallel.AnyProcess(mesh), False
     progress = Progress(
         f"train {workdir.name}",
         total=total_steps * run.batch_size,
