@@ -94,3 +94,38 @@ def fake_dataset(folder: Path, nights: int = 12) -> Path:
         patch.setattr(decode, "clips", fake_clips)
         settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
         return prepare(settings, folder / "data", jobs=1)
+
+
+def settings_of(manifest: Path, **changes) -> DatasetSettings:
+    """Of a data set of a manifest of made-up nights."""
+    return DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS, **changes)
+
+
+BUILD = """
+import os, signal, sys, time
+from pathlib import Path
+from input_pipeline.datasets import DatasetSettings, building, decode, prepare
+from tests.input_pipeline.fake_nights import SETTINGS, FakeClips, clip_indices
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in the background
+stop_at = sys.argv[3]
+
+def stop():
+    os.write(1, b"here\\n")
+    time.sleep(60)
+    os._exit(0)
+
+def clips(night, settings):
+    then = stop if night.night_id == stop_at else int
+    return FakeClips(night, settings, clip_indices(night.night_id), then)
+
+def advance(self, count=1, note=None):
+    if stop_at == self.description:
+        stop()
+
+decode.clips = clips
+building.Progress.advance = advance
+prepare(DatasetSettings("s3ve", Path(sys.argv[1]), clips=SETTINGS), Path(sys.argv[2]), jobs=1)
+"""
+"""A program that builds a data set: of a manifest, into a folder, until a night or a part of the
+work, where it says so and waits to be stopped."""
