@@ -1,7 +1,8 @@
 """Whether the files of a night fit together; `inspect` asks before a build, a build asks again."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
@@ -184,7 +185,7 @@ def twin_notes(nights: Sequence[Night]) -> Iterator[str]:
     """
     spelt: dict[str, Night] = {}
     holders: dict[tuple[str, str], Night] = {}
-    recordings: dict[str, list[str]] = {}  # by night_id
+    scored: dict[str, tuple[Night, list[str]]] = {}  # digest of a scoring -> night, its PSG
     for night in nights:
         first = spelt.setdefault(_without_spelling(night.subject_id), night)
         if first.subject_id != night.subject_id:
@@ -193,30 +194,31 @@ def twin_notes(nights: Sequence[Night]) -> Iterator[str]:
                 f"{first.night_id} in capital letters, separators or leading zeros alone; two "
                 "subjects?"
             )
-        scoring = (night.hypnogram,) if night.hypnogram else ()
-        for kind, files in (
-            ("PSG", night.psg_files),
-            ("video", night.video_files),
-            ("hypnogram", scoring),
-        ):
-            try:
-                digests = [file_fingerprint(path) for path in files]
-            except OSError:
-                continue  # who reads the file says what is wrong
+        recorded = _digests(night.psg_files)
+        for kind, digests in (("PSG", recorded), ("video", _digests(night.video_files))):
             twins = [holders.setdefault((kind, digest), night) for digest in digests]
-            if kind == "PSG":
-                recordings[night.night_id] = digests
-            said = "of another subject"
             others = [each for each in twins if each.subject_id != night.subject_id]
-            if kind == "hypnogram":
-                said = "whose PSG is another"
-                mine = recordings.get(night.night_id)
-                others = [each for each in twins if recordings.get(each.night_id) != mine]
             if others:
                 yield (
                     f"night {night.night_id}: its {kind} is also that of night "
-                    f"{others[0].night_id}, {said}"
+                    f"{others[0].night_id}, of another subject"
                 )
+        for digest in _digests([night.hypnogram] if night.hypnogram else []):
+            other, its_psg = scored.setdefault(digest, (night, recorded))
+            if its_psg != recorded:
+                yield (
+                    f"night {night.night_id}: its hypnogram is also that of night "
+                    f"{other.night_id}, whose PSG is another"
+                )
+
+
+def _digests(files: Iterable[Path]) -> list[str]:
+    """Of the files' contents; none where one cannot be read, of which its reader says what is
+    wrong."""
+    try:
+        return [file_fingerprint(path) for path in files]
+    except OSError:
+        return []
 
 
 def _without_spelling(subject_id: str) -> str:
