@@ -61,6 +61,19 @@ def assert_equal(some, others):
             np.testing.assert_array_equal(one[key], other[key])
 
 
+def test_padding_has_the_forms_of_a_batch_and_reads_nothing(train, monkeypatch):
+    extra = {"teacher_logits": np.ones((len(train), 5), np.float32)}
+    keys = (*INPUTS, "teacher_logits")
+    (batch,) = take(loader(train, keys, extra=extra).train(1, seed=0), 1)
+    monkeypatch.setattr(ClipSource, "read", None)
+    padding = loader(train, keys, extra=extra).padding()
+    forms = [
+        {key: (value.shape, value.dtype) for key, value in each.items()}
+        for each in (batch, padding)
+    ]
+    assert forms[0] == forms[1] and not padding["mask"].any()
+
+
 def test_a_batch_holds_the_clips_it_names(train):
     (batch,) = take(loader(train).train(8, seed=0), 1)
     assert set(batch) == {"video", "eeg", "stage", "index", "mask"}
