@@ -26,6 +26,7 @@ from sacd_jax.training.array_digests import digests
 
 _DIGESTS = "digests"
 _LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while", "never awaited")
+_DROPPED_READS = ("async_deserialize", "tensorstore_spec")  # of Orbax, of TensorStore below it
 _OVERHEAD = 4096  # bytes of index and metadata of one array
 _OWN_FILES = 2**20  # of Orbax
 
@@ -210,7 +211,7 @@ def _expect_late_complaints() -> None:
 
 def _is_not_of_a_dropped_read(record: logging.LogRecord) -> bool:
     """Filters what asyncio says, at some later moment, of arrays whose restoring was given up."""
-    return "async_deserialize" not in record.getMessage()
+    return not any(words in record.getMessage() for words in _DROPPED_READS)
 
 
 def _any_process(mine: bool) -> bool:

@@ -194,6 +194,23 @@ def test_flipped_bits_are_never_restored(tmp_path, trials, run_python):
     assert all(line.startswith("checkpoint of step 2: damaged, ") for line in said)
 
 
+DROPPED = """
+import asyncio, gc, sys
+from pathlib import Path
+from sacd_jax.training.checkpoints import Checkpoints
+Checkpoints(Path(sys.argv[1]), {}).close()
+loop = asyncio.new_event_loop()
+for reason in ("DATA_LOSS: Error opening driver [tensorstore_spec='{}']", "of another kind"):
+    loop.create_future().set_exception(ValueError(reason))
+gc.collect()
+"""
+
+
+def test_reads_given_up_say_nothing_and_all_else_does(tmp_path, run_python):
+    said = run_python(DROPPED, str(tmp_path / "c"), devices=1).stderr
+    assert "DATA_LOSS" not in said and "of another kind" in said
+
+
 def test_a_checkpoint_of_an_earlier_version_is_restored_with_a_word(tmp_path, monkeypatch, capfd):
     save = ocp.args.JsonSave
     kept = lambda facts: {k: v for k, v in facts.items() if k not in ("digests", "digest")}  # noqa: E731
