@@ -75,7 +75,7 @@ def test_auto_is_what_the_devices_are_good_at() -> None:
         ("r2plus1d_small", VIDEO),
         pytest.param("attnsleep", {"eeg_scale": 20.0}, marks=pytest.mark.slow),
         ("sen", {"eeg_scale": 20.0}),
-        ("fusion", FUSED),
+        pytest.param("fusion", FUSED, marks=pytest.mark.slow),
     ],
 )
 def test_outputs_and_weights_are_float32_and_near(name: str, options: dict[str, Any]) -> None:

@@ -187,6 +187,7 @@ np.savez(sys.argv[1], *[np.asarray(leaf) for leaf in leaves])
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_equal_one(tmp_path, run_python):
     results = []
     for devices in (1, 8):
