@@ -51,8 +51,8 @@ class ClipSettings:
                     f"{name} {getattr(self, name)}: expected a whole number of values in "
                     f"{CLIP_SECONDS:g} s"
                 )
-        band = self.eeg_band_hz or (0.3, 35.0)
-        if not (len(band) == 2 and 0 < band[0] < band[1] < self.eeg_rate / 2):
+        band = self.eeg_band_hz
+        if band is not None and not (len(band) == 2 and 0 < band[0] < band[1] < self.eeg_rate / 2):
             raise UserError(
                 f"eeg_band_hz {self.eeg_band_hz}: expected two rising frequencies between 0 and "
                 f"{self.eeg_rate / 2:g} Hz"

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from input_pipeline import ClipSettings, Night, clips
+from input_pipeline.clips import read_clip
 from input_pipeline.errors import UserError
 
 from .recordings import later, numbers, steady, with_onsets, write_psg, write_video
@@ -41,7 +42,8 @@ def test_a_record_is_what_it_says(night):
     assert [clip["clip_index"] for clip in made] == list(range(8))
     assert [clip["stage"] for clip in made] == [0, 1, 2, 3, 3, 4, -1, 0]
     for clip in made:
-        assert clip["video"].shape == (60, 32, 64, 1) and clip["video"].dtype == np.uint8
+        assert clip["video"].shape == (60, 32, 64, SETTINGS.channels)
+        assert clip["video"].dtype == np.uint8
         assert clip["eeg"].shape == (3750,) and clip["eeg"].dtype == np.float32
         assert (clip["subject_id"], clip["night_id"]) == ("s1", "n1")
         first = clip["clip_index"] * 30
@@ -262,14 +264,21 @@ def test_filters_of_the_eeg_are_off_unless_asked_for(night):
         {"eeg_band_hz": (0.3, 62.5)},
         {"eeg_band_hz": (0.3,)},
         {"eeg_band_hz": (0.0, 35.0)},
+        {"eeg_band_hz": ()},
         {"eeg_notch_hz": 62.5},
+        {"eeg_notch_hz": 0.0},
         {"frame_rate": 0},
         {"frame_rate": 0.123},
+        {"frame_rate": 33_400.0},
         {"frame_rate": float("nan")},
         {"eeg_rate": -125.0},
         {"height": 0},
-        {"width": 10**6},
+        {"height": 4097},
+        {"width": 0},
+        {"width": 4097},
         {"max_missing": 1.0},
+        {"max_uncovered": 1.0},
+        {"max_missing": -0.1},
         {"max_uncovered": -0.1},
     ],
 )
@@ -278,9 +287,72 @@ def test_settings_that_cannot_be(wrong):
         ClipSettings(**wrong)
 
 
-@pytest.mark.parametrize("size", [1, 4096])
-def test_settings_at_their_limits(size):
-    ClipSettings(height=size, width=size, max_missing=0.0, max_uncovered=0.0)
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"height": 1, "width": 1},
+        {"height": 4096, "width": 4096},
+        {"max_missing": 0.0, "max_uncovered": 0.0},
+        {"frame_rate": 1 / 30},  # one frame a clip
+        {"eeg_rate": 60.0},  # less than twice 35 Hz: no filter was asked for
+        {"eeg_band_hz": (0.01, 62.4)},
+        {"eeg_notch_hz": 62.4},
+        {"eeg_notch_hz": 0.5},
+    ],
+)
+def test_settings_at_their_limits(extreme):
+    ClipSettings(**extreme)
+
+
+def test_settings_are_the_papers_unless_said():
+    assert ClipSettings().identity() == {
+        **{"frame_rate": 2.0, "height": 128, "width": 171, "eeg_rate": 125.0},
+        **{"max_missing": 0.1, "max_uncovered": 0.1},
+    }
+    assert (ClipSettings().frames, ClipSettings().samples) == (60, 3750)
+
+
+@pytest.mark.parametrize(
+    ("present", "shown"),
+    [
+        ("1111111111", "0123456789"),
+        ("1011100111", "0023444789"),  # the frame before
+        ("0011110111", "2223455789"),  # at the begin the first there is
+        ("1111111000", "0123456666"),
+        ("1111110000", "missing frames"),
+        ("0000000001", "missing frames"),
+        ("0000000000", "why from 60.0 to 64.5"),
+    ],
+)
+def test_which_frame_a_moment_shows(present, shown):
+    """Up to three of ten frames may be missing: a share of 0.3."""
+    asked = {}
+
+    class Video:
+        def read_frames(self, moments_s, height, width, **limits):
+            asked.update(limits, size=(height, width))
+            frames = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
+            there = np.array([c == "1" for c in present])
+            return np.where(there[:, None, None, None], frames, 77), there
+
+        def why_absent(self, begin_s, end_s):
+            return f"why from {begin_s} to {end_s}"
+
+    wanted = ClipSettings(frame_rate=1 / 3, height=1, width=1, max_missing=0.3)
+    frames, reason = read_clip(Video(), 60 + np.arange(10) / 2, wanted)
+    assert asked == {"tolerance_s": 1.5, "not_before_s": 60.0, "size": (1, 1)}
+    assert (reason if frames is None else "".join(map(str, frames.ravel()))) == shown
+
+
+def test_a_night_of_which_no_clip_can_be_used(night, tmp_path):
+    """Five seconds of pause after every twenty."""
+    onsets = [f"+{k + 0.25 + k // 20 * 5:.2f}" for k in range(SECONDS)]
+    paused = replace(night, psg=with_onsets(night.psg, tmp_path / "gap.edf", onsets))
+    with pytest.raises(UserError, match=r"not one clip of the night .* \(9 gap in PSG\)"):
+        list(clips(replace(paused, scorer="nobody"), SETTINGS))
+    (tmp_path / "h.csv").write_text("onset,duration,stage\n0,240,W\n")
+    with pytest.raises(UserError, match=r"not one clip of the scored night .* \(8 gap in PSG\)"):
+        list(clips(replace(paused, hypnogram=tmp_path / "h.csv"), SETTINGS))
 
 
 def test_importing_the_package_is_cheap():
