@@ -42,7 +42,16 @@ def test_the_choice_follows_from_the_seed_and_grows_with_the_fraction():
     assert chosen[4] == {"s15", "s25", "s49", "s59"}  # on every machine
     assert chosen[4] != set(labelled_subjects(TABLE, 4 / 64, seed=1))
     assert len(labelled_subjects(TABLE, 1e-6, seed=0)) == 1
-    assert len(labelled_subjects(TABLE, 3.6 / 64, seed=0)) == 4  # to the nearest
+    counts = [len(labelled_subjects(TABLE, share / 64, seed=0)) for share in (3.4, 3.6)]
+    assert counts == [3, 4]  # to the nearest
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_are_spread_evenly_over_the_order_of_subjects(seed):
+    """The one of a group of its own comes in the middle of the four others."""
+    table = table_of({2.0: 4, 40.0: 1})
+    chosen = ["s04" in labelled_subjects(table, count / 5, seed) for count in range(6)]
+    assert chosen == [False] * 3 + [True] * 3
 
 
 def test_a_subject_with_unknown_apnoea_may_be_chosen():

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from input_pipeline.datasets import ClipTable
 from input_pipeline.errors import UserError
 from input_pipeline.source import open_split
-from input_pipeline.subject_folds import fold_of_rows, subject_folds
+from input_pipeline.subject_folds import fold_of_rows, subject_folds, subjects_by_ahi
 
 from .test_labels import SIZES, TABLE, table_of
 from .test_loader import loader, take
@@ -18,6 +19,14 @@ def test_parts_have_one_size_and_their_share_of_every_apnoea_group(folds):
         sizes = np.bincount(fold[rows], minlength=folds) / 3
         assert sizes.max() - sizes.min() <= 1
     assert fold_of_rows(table_of({2.0: 3}), 3, 0).dtype == np.int32
+
+
+def test_a_subject_counts_by_the_mean_of_its_known_nights():
+    """Two nights, of which the sum is the next group's; one of two unknown; none known."""
+    ahis = [3.0, 4.0, 20.0, np.nan, np.nan, 10.0]
+    nights, subjects = [f"n{k}" for k in range(6)], ["a", "a", "b", "b", "c", "d"]
+    table = ClipTable.of_columns(nights, subjects, np.zeros(6), np.zeros(6), np.array(ahis))
+    assert subjects_by_ahi(table) == [["c"], ["a"], ["d"], ["b"]]
 
 
 def test_parts_follow_from_the_seed():
