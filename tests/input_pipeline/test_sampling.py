@@ -10,7 +10,8 @@ from input_pipeline.sampling import Sampling
 
 
 def test_centred_moments_are_symmetric_and_even():
-    frames = Sampling(moments=16).indices(60, 2.0)
+    assert Sampling() == Sampling(moments=16, lags_s=(0.0,), mode="spread", validation_windows=3)
+    frames = Sampling().indices(60, 2.0)
     np.testing.assert_array_equal(frames + frames[::-1], 59)
     assert set(np.diff(frames)) == {3, 4}
 
@@ -65,3 +66,63 @@ def test_the_largest_offset_repeats_no_frame():
     offset = float(np.nextafter(1.0, 0.0))
     taken = Sampling(moments=50).indices(50, 2.0, offset)
     assert taken.tolist() == list(range(50))
+
+
+@pytest.mark.parametrize(
+    ("stored", "few"),
+    [(5, [0]), (16, [0]), (17, [0, 1]), (20, [0, 2, 4]), (33, [0, 8, 17])],
+)
+def test_consecutive_frames_and_windows_are_those_of_ccl(stored, few):
+    sampling = Sampling(moments=16, mode="consecutive")
+    sampling.check(stored, 25.0)
+    drawn = {tuple(sampling.indices(stored, 25.0, offset)) for offset in np.linspace(0, 0.999, 200)}
+    starts = range(max(0, stored - 16 - 1) + 1)  # both ends included
+    looped = [tuple((start + np.arange(16)) % stored) for start in starts]
+    assert drawn == set(looped)
+
+    windows = sampling.windows(stored, 25.0)
+    assert len(windows) == -(-stored // 16)
+    for number, window in enumerate(windows):
+        own = np.arange(16 * number, min(16 * number + 16, stored))
+        np.testing.assert_array_equal(window, np.resize(own, 16))  # the last one loops
+    for start, window in zip(few, sampling.windows(stored, 25.0, most=3), strict=True):
+        np.testing.assert_array_equal(window, np.resize(np.arange(start, stored)[:16], 16))
+
+
+def test_a_test_looks_at_one_window_of_spread_moments():
+    sampling = Sampling(moments=4)
+    (window,) = sampling.windows(60, 2.0, most=3)
+    assert window.tolist() == sampling.indices(60, 2.0).tolist() == [7, 22, 37, 52]
+
+
+def test_lags_are_those_of_the_nearest_stored_frames():
+    frames = Sampling(moments=2, lags_s=(0, 0.7, 1.3)).indices(60, 2.0)
+    assert frames.tolist() == [14, 15, 17, 42, 43, 45]  # of 57 moments a quarter and three
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"moments": 0}, "moments 0: expected 1 or more"),
+        ({"validation_windows": 0}, "validation_windows 0: expected 1 or more"),
+        ({"mode": "dense"}, "mode 'dense': expected spread or consecutive"),
+        ({"mode": "consecutive", "lags_s": (0, 1)}, "with consecutive frames"),
+    ],
+)
+def test_what_no_sampling_can_be(wrong, match):
+    Sampling(**dict.fromkeys(wrong.keys() & {"moments", "validation_windows"}, 1))
+    with pytest.raises(UserError, match=match):
+        Sampling(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("stored", "moments", "lags", "match"),
+    [
+        (60, 57, (0, 2), "a clip stores 60 frames at 2 a second; expected at most 56"),
+        (3, 1, (0, 2), "up to 2 s: a clip stores 3 frames .* expected at most 0"),
+        (0, 1, (0,), "clips differ in length; expected 'consecutive'"),
+    ],
+)
+def test_moments_that_clips_cannot_give(stored, moments, lags, match):
+    with pytest.raises(UserError, match=match):
+        Sampling(moments, lags).check(stored, 2.0)

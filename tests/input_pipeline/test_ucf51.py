@@ -154,26 +154,6 @@ def test_training_clips_are_16_frames_in_a_row(dataset):
     assert len(starts) > 2 * len(source)
 
 
-@pytest.mark.parametrize("stored", [5, 16, 17, 20, 33])
-def test_windows_are_those_of_ccl(stored):
-    drawn = {
-        tuple(CONSECUTIVE.indices(stored, 25.0, offset)) for offset in np.linspace(0, 0.999, 200)
-    }
-    starts = range(max(0, stored - 16 - 1) + 1)  # both ends included
-    looped = [tuple((start + np.arange(16)) % stored) for start in starts]
-    assert drawn == set(looped)
-
-    windows = CONSECUTIVE.windows(stored, 25.0)
-    assert len(windows) == -(-stored // 16)
-    np.testing.assert_array_equal(np.unique(windows), np.arange(stored))
-    for number, window in enumerate(windows):
-        own = np.arange(16 * number, min(16 * number + 16, stored))
-        np.testing.assert_array_equal(window, np.resize(own, 16))  # the last one loops
-    few = CONSECUTIVE.windows(stored, 25.0, most=3)
-    assert len(few) == len({window[0] for window in few}) <= 3
-    assert few[0][0] == 0 and few[-1][-1] == (stored - 1 if stored >= 16 else 15 % stored)
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_window_of_every_video_once(dataset, processes):
     source = open_split(dataset, "test")

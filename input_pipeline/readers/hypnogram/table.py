@@ -178,7 +178,7 @@ def _spans(
     stages = []
     for k in members:
         number, row = table.rows[k]
-        cell = row[position] if position < len(row) else ""
+        cell = row[position]
         empty = cell.casefold() in EMPTY
         where = f"{source.name} line {number}"
         stages.append(UNKNOWN if empty else source.stage(cell, where))

@@ -61,7 +61,7 @@ class Table:
     def cell(self, row: list[str], role: str) -> str:
         """The cell that holds `role`; empty where there is none."""
         position = self.role.get(role)
-        return row[position] if position is not None and position < len(row) else ""
+        return "" if position is None else row[position]
 
 
 def find_table(lines: list[str]) -> Table | None:

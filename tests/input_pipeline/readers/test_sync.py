@@ -80,6 +80,7 @@ def test_a_wrong_frame_rate_shows_in_the_lengths():
     assert rate_note(Clock(0.0), 1790.0, 1800.0) is None  # stopped a moment before
     assert rate_note(Clock(0.0), 900.0, 1800.0) is None  # cut off: no frame rate is so wrong
     assert rate_note(Clock(0.0), None, 1800.0) is None
+    assert rate_note(Clock(0.0), 0.0, 1800.0) is None  # nothing was shown
 
 
 def test_a_wrong_frame_rate_is_half_a_minute_and_two_thousand_ppm_or_more_and_a_tenth_at_most():
@@ -98,6 +99,9 @@ def test_a_camera_whose_clock_nobody_set_has_no_time_of_day():
     never = night("cam_19700101_000307.mp4", hypnogram_confirm="date")
     with pytest.raises(UserError, match="first hour of a 1 January: the camera's clock was never"):
         clock(never, START, None)
+    day_before = START.replace(year=2023, month=12, day=31, hour=0, minute=3, second=7)
+    new_year = night("cam_20240101_000307.mp4", hypnogram_confirm="date")
+    assert clock(new_year, day_before, None).offset_s == 0
     stated = night("cam_19700101_000307.mp4", hypnogram_confirm="date", video_start=START)
     assert clock(stated, START, None).offset_s == 0
     for name, day in (("cam_19700101_221503.mp4", START), ("cam_20240101_000307.mp4", later(0))):
@@ -112,6 +116,9 @@ def test_a_name_in_another_zone_is_no_local_time(zone):
     with pytest.raises(UserError, match="^night n: the name of the video gives its start in UTC"):
         video_start(night(name), None)
     assert video_start(night(name, video_start=START), None) == (START, "manifest")
+    several = (Path(name), Path("cam 20240131T221503.mp4"))
+    with pytest.raises(UserError, match="in UTC or another zone"):
+        video_start(night(several), None)
     for other in ("cam 20240131T211503-0001.mp4", "cam 20240131T211503Zoo.mp4"):
         assert video_start(night(other), None)[1] == "digits in the file name"
 

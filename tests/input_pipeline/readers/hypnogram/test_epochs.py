@@ -63,6 +63,7 @@ def test_numbered_epochs(read):
         ("Epoch,Stage\n7,W\n8,N1\n", "line 2: the first epoch's number is 7"),
         ("Epoch,Stage\n2,W\n3,N1\n", "line 2: the first epoch's number is 2"),
         ("Epoch,Stage\n1,W\n3,N1\n2,N2\n", "line 4: the epochs' numbers do not increase"),
+        ("Epoch,Stage\n1,W\n2,N1\n2,N2\n", "line 4: the epochs' numbers do not increase"),
         ("Epoch,Stage\n1,W\n9999999,N1\n", "expected days at most"),
     ):
         with pytest.raises(UserError, match=message):

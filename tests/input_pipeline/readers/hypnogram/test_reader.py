@@ -176,6 +176,9 @@ def test_what_is_wrong_is_said_in_one_line(read, text, scheme, message):
     assert str(raised.value).startswith("night n") and "\n" not in str(raised.value)
 
 
-def test_a_missing_hypnogram(psg):
-    with pytest.raises(UserError, match="night n: the hypnogram cannot be read"):
-        read_hypnogram(Night("n", "s", None, psg, Path("none.txt")))
+@pytest.mark.parametrize(
+    ("path", "reason"), [("none.txt", "No such file or directory"), ("a\0b.txt", "no file name")]
+)
+def test_a_missing_hypnogram(psg, path, reason):
+    with pytest.raises(UserError, match=f"night n: the hypnogram cannot be read .{reason}.$"):
+        read_hypnogram(Night("n", "s", None, psg, Path(path)))

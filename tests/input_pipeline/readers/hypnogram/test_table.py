@@ -113,6 +113,21 @@ def test_a_clock_that_is_set_in_the_night_moves_no_stage(read, form):
     assert pause.onset_s[-1] == 7200 - 243 + 3600 + 14 * 30
 
 
+def test_an_event_without_a_time_hides_no_clock_that_is_set(read):
+    text = set_clock(-1).replace("Stage", "Event").replace(";N", ";Sleep stage N")
+    with pytest.raises(UserError, match="before stage 17 of 20 .* goes back by an hour"):
+        read(text + "n/a;5;remark\n")
+
+
+def test_cells_that_are_left_out_at_the_end_of_a_row(read):
+    assert read("onset,duration,stage,remark,x\n0,30,W\n30,30,N1,a\n").stage.tolist() == [0, 1]
+
+
+def test_a_night_of_wake_that_is_scored_to_the_middle_of_a_clip(read):
+    found = read("onset,duration,stage\n0,75,W\n75,15,N1\n")
+    assert found.stage.tolist() == [0, 0, -1] and found.mixed == 1
+
+
 def test_rows_of_events_without_a_time(read):
     head = "onset\tduration\ttrial_type\n"
     assert read(head + "n/a\tn/a\tremark\n0\t60\tN2\n").stage.tolist() == [2, 2]
