@@ -80,4 +80,6 @@ def correlation(
         return values, jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
     (a, a_norm), (b, b_norm) = centred(first), centred(second)
-    return jnp.sum(a * b, axis=1) / (a_norm * b_norm + _EPS)
+    varies = (a_norm > 0) & (b_norm > 0)
+    # Over the epsilon alone the gradient of a constant row would be 1e8 of the other row's.
+    return jnp.where(varies, jnp.sum(a * b, axis=1) / (a_norm * b_norm + _EPS), 0.0)

@@ -8,6 +8,8 @@ from jax.test_util import check_grads
 
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput
+from sacd_jax.objectives.dist import correlation
+from sacd_jax.objectives.kd import standardised
 from sacd_jax.objectives.objective import Seen
 from tests.objectives.vectors import EVERY, STUDENT_LOGITS, TEACHER_LOGITS
 
@@ -93,3 +95,20 @@ def test_masked_clips_take_no_part(method):
     assert float(value) == pytest.approx(float(alone), rel=1e-5)
     assert not np.asarray(gradient)[[1, 4]].any()
     assert float(total(method, STUDENT_LOGITS, mask=jnp.zeros(6, bool))) == 0
+
+
+def test_rows_that_hardly_vary_and_rows_that_do_not():
+    """The epsilons of the public code are for the first; the second have a gradient of order 1."""
+    row = np.array([[3.0, -1.0, 0.0, 2.0]]) * 2e-7
+    expected = (row - row.mean()) / (1e-7 + row.std(ddof=1))
+    np.testing.assert_allclose(standardised(jnp.asarray(row)), expected, rtol=1e-4)
+    of_flat = jax.jacobian(lambda x: standardised(x[None])[0])(jnp.full(4, 0.5))
+    np.testing.assert_allclose(of_flat, np.eye(4) - 1 / 4, rtol=1e-5)
+    a, b = 1e-4 * np.array([1.0, -1.0, 2.0]), 1e-4 * np.array([1.0, 0.0, -2.0])
+    x, y = a - a.mean(), b - b.mean()
+    expected = x @ y / (np.linalg.norm(x) * np.linalg.norm(y) + 1e-8)
+    given = (jnp.asarray([row], jnp.float32) for row in (a, b))
+    np.testing.assert_allclose(correlation(*given, jnp.ones((1, 3), bool)), expected, rtol=1e-4)
+    for flat in (jnp.zeros((6, 5)), STUDENT_LOGITS.at[2].set(0.5)):
+        gradient = jax.grad(lambda s: total("dist", s))(flat)
+        assert np.abs(gradient).max() < 10
