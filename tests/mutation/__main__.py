@@ -35,6 +35,8 @@ BESIDE = {
         for name in ("epochs", "table", "reader", "events", "scorers", "lines", "dialects")
     ],
     "sacd_jax/report/crossed.py": ["tests/test_preregistration.py"],
+    "sacd_jax/objectives/": [f"{_OBJECTIVES}/test_defaults.py"],
+    "sacd_jax/objectives/__init__.py": [f"{_OBJECTIVES}/test_sacd.py"],
     "sacd_jax/objectives/memory_bank.py": [f"{_OBJECTIVES}/test_sample_contrast.py"],
     "sacd_jax/objectives/sacd.py": [
         f"{_OBJECTIVES}/test_{name}.py" for name in ("sacd_by_hand", "sample_contrast", "knowledge")
@@ -43,12 +45,20 @@ BESIDE = {
         f"{_OBJECTIVES}/test_relations.py",
         f"{_OBJECTIVES}/test_sacd.py",
     ],
+    "sacd_jax/objectives/composition.py": [
+        f"{_OBJECTIVES}/test_ccl.py",
+        f"{_OBJECTIVES}/test_sacd_released.py",
+    ],
+    "sacd_jax/objectives/graph_pairs.py": [
+        f"{_OBJECTIVES}/test_sacd.py",
+        f"{_OBJECTIVES}/test_sacd_by_hand.py",
+    ],
 }
 """How the names of modules begin -> tests that look at them as well, beside those of their own."""
 
 
 def tests_of(module: str) -> list[str]:
-    """The test file that mirrors a module, else those of its folder that name it."""
+    """The test file that mirrors a module, else those of its folder that name it; and `BESIDE`."""
     beside = [test for begin, tests in BESIDE.items() if module.startswith(begin) for test in tests]
     path = Path(module)
     parts = path.parts if path.parts[0] != "sacd_jax" else path.parts[1:]
@@ -56,14 +66,13 @@ def tests_of(module: str) -> list[str]:
     mirror = folder / f"test_{path.name}"
     if (ROOT / mirror).exists():
         return list(dict.fromkeys([str(mirror), *beside]))
-    if beside:
-        return beside
     named = re.compile(rf"\b{path.stem}\b")
-    return [
+    naming = [
         str(file.relative_to(ROOT))
         for file in sorted((ROOT / folder).glob("test_*.py"))
         if named.search(file.read_text())
     ]
+    return list(dict.fromkeys([*naming, *beside]))
 
 
 def _digest(files: Iterable[Path]) -> str:

@@ -9,7 +9,13 @@ from scipy.stats import kendalltau
 
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
-from sacd_jax.objectives.c2kd import divergence, proxy, rank_correlation, without_class
+from sacd_jax.objectives.c2kd import (
+    divergence,
+    proxy,
+    proxy_init,
+    rank_correlation,
+    without_class,
+)
 from sacd_jax.objectives.objective import Seen
 from tests.objectives.vectors import EVERY, LABELS, STUDENT, STUDENT_LOGITS, TEACHER, TEACHER_LOGITS
 
@@ -26,6 +32,7 @@ def softmax(x):
 def proxy_by_hand(params, x):
     x = np.asarray(x, np.float64) @ np.asarray(params["layer"]["kernel"], np.float64)
     x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    x = x * np.asarray(params["norm"]["scale"]) + np.asarray(params["norm"]["bias"])
     x = np.where(x > 0, x, 0.1 * x)
     return x @ np.asarray(params["classifier"]["kernel"]) + np.asarray(params["classifier"]["bias"])
 
@@ -73,6 +80,24 @@ def test_rank_correlation_is_kendalls_with_ties_too():
     a, b = rng.integers(0, 4, (2, 40, 5)).astype(np.float32)
     expected = np.nan_to_num([kendalltau(x, y)[0] for x, y in zip(a, b, strict=True)])
     np.testing.assert_allclose(rank_correlation(jnp.array(a), jnp.array(b)), expected, atol=1e-6)
+
+
+def test_a_proxy_at_its_start_and_where_its_epsilon_shows():
+    wide = EncoderSpec(embedding_dim=200, num_classes=5, stage_dims=())
+    first = proxy_init(jax.random.key(0), wide)
+    assert first["layer"]["kernel"].std() == pytest.approx(0.1, rel=0.02)  # He: sqrt(2 / 200)
+    assert np.all(first["norm"]["scale"] == 1) and not np.any(first["norm"]["bias"])
+    params = PARAMS["student"] | {"norm": {"scale": STUDENT[0], "bias": TEACHER[0]}}
+    small = 3e-3 * STUDENT
+    np.testing.assert_allclose(
+        proxy(params, small, EVERY), proxy_by_hand(params, small), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_clips_whose_proxies_rank_no_class_are_not_chosen():
+    """Their correlation is 0, just the threshold."""
+    none = jax.tree.map(jnp.zeros_like, PARAMS)
+    assert terms(none).logged["chosen"] == 0 < terms().logged["chosen"]
 
 
 def test_each_loss_trains_its_own_side():

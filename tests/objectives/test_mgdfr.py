@@ -59,11 +59,22 @@ def test_the_teachers_classifier_is_found_from_what_it_says():
     assert np.isfinite(classifier(jnp.zeros((9, 9)), jnp.zeros((9, 5)))).all()
 
 
+@pytest.mark.parametrize("size", [0.01, 3.0])
+def test_the_classifier_is_ridged_by_its_inputs_size(size):
+    x, y = size * np.asarray(VECTORS[:5], np.float64), np.asarray(STUDENT_LOGITS[:5], np.float64)
+    products = x.T @ x  # of rank 5: without the ridge there is no answer
+    ridged = products + 1e-4 * np.mean(np.diag(products)) * np.eye(8)
+    expected = x @ np.linalg.solve(ridged, x.T @ y)
+    found = classifier(jnp.asarray(products, jnp.float32), jnp.asarray(x.T @ y, jnp.float32))
+    np.testing.assert_allclose(x @ found, expected, rtol=1e-3, atol=1e-4)
+
+
 def test_three_quarters_of_the_features_are_frozen_at_their_mean():
     buffers = None
     for seed in range(20):  # until the classifier is known
         vectors = jax.random.normal(jax.random.key(seed), (6, 8))
         _, buffers = step(buffers, vectors=vectors)
+    before = buffers["salience"]
     terms, buffers = step(buffers)
     x, w, z = (np.asarray(a, np.float64) for a in (VECTORS, KERNEL, LOGITS))
     removed = np.argsort(np.asarray(buffers["salience"]))[:6]
@@ -71,6 +82,10 @@ def test_three_quarters_of_the_features_are_frozen_at_their_mean():
     frozen[:, removed] = x[:, removed].mean(0)
     expected = kd(np.asarray(STUDENT_LOGITS, np.float64), z + (frozen - x) @ w, 4.0, False)
     assert float(terms.losses["kd"]) == pytest.approx(expected, rel=5e-3)
+    moved = np.mean(((frozen - x) @ w) ** 2)
+    assert float(terms.logged["teacher_moved"]) == pytest.approx(moved, rel=5e-3)
+    added = salience(VECTORS, LOGITS - STUDENT_LOGITS, KERNEL, EVERY)
+    np.testing.assert_allclose(buffers["salience"] - before, added, rtol=5e-3)
     whole, _ = step(buffers, ratio=0.0)
     plain = kd(np.asarray(STUDENT_LOGITS, np.float64), z, 4.0, False)
     assert float(whole.losses["kd"]) == pytest.approx(plain, rel=1e-4)
@@ -84,6 +99,7 @@ def test_masked_clips_take_no_part():
     np.testing.assert_allclose(one.losses["kd"], other.losses["kd"], rtol=1e-4)
     for name in buffers:
         np.testing.assert_allclose(buffers[name], same[name], rtol=1e-4, atol=1e-5)
+    assert np.all(buffers["salience"] > 0)
     none, empty = step(None, mask=jnp.zeros(6, bool))
     assert none.losses["kd"] == 0 and not any(np.any(each) for each in empty.values())
     gradient = jax.grad(lambda s: step(None, s, mask)[0].losses["kd"])(STUDENT_LOGITS)
@@ -91,6 +107,8 @@ def test_masked_clips_take_no_part():
 
 
 def test_wide_vectors_are_refused():
-    wide = EncoderSpec(embedding_dim=2400, num_classes=5, stage_dims=())
-    with pytest.raises(UserError, match="teacher's vectors have 2400 numbers, expected 1024 at mo"):
-        objectives.create("mgdfr").init(jax.random.key(0), SPEC, wide, None)
+    widest, wider = (EncoderSpec(dim, num_classes=5, stage_dims=()) for dim in (1024, 1025))
+    method = objectives.create("mgdfr")
+    method.init(jax.random.key(0), SPEC, widest, None)
+    with pytest.raises(UserError, match="teacher's vectors have 1025 numbers, expected 1024 at mo"):
+        method.init(jax.random.key(0), SPEC, wider, None)

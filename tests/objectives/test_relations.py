@@ -144,6 +144,32 @@ def test_groups(name):
         objectives.create(name, relation_group=0)
 
 
+def test_small_terms_of_the_formulas_where_they_show():
+    """Opposite rows, for what keeps logarithms finite; rows that nearly meet, for distances."""
+    opposite = 1e3 * jnp.array([[1.0, 0], [-1, 0], [0, 1]])
+    apart = 1e3 * jnp.array([[1.0, 0], [0, 1], [0, -1]])
+
+    def shares(rows):
+        rows = np.asarray(rows, np.float64) / 1e3
+        kernel = (rows @ rows.T + 1) / 2
+        return kernel / kernel.sum(1, keepdims=True)
+
+    p, q = shares(apart), shares(opposite)
+    expected = np.mean(p * np.log((p + 1e-7) / (q + 1e-7)))
+    found = pkt.probabilistic_transfer(opposite, apart, EVERY[:3])
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    np.testing.assert_allclose(ifd.cosine_kernel(opposite)[0, 1], 1e-8, rtol=1e-3)
+    np.testing.assert_allclose(ifd.cosine_kernel(jnp.array([[1e-6]])), (0.25 + 1) / 2, rtol=1e-5)
+    far = ifd.student_t_kernel(jnp.array([[0.0], [3e-3]]))
+    expected = 1 / (1 + np.sqrt([[1e-6, 1e-5], [1e-5, 1e-6]]))
+    np.testing.assert_allclose(far, expected, rtol=1e-6)
+    near, even = jnp.array([[0.0], [0.0], [3e-6]]), jnp.array([[0.0], [1.0], [3.0]])
+    distances = [np.array([1.0, 3, 3]), np.array([1.0, 3, 2])]  # 0-1, 0-2, 1-2; 1e-6 is the least
+    difference = np.subtract(*(d / d.mean() for d in distances))
+    expected = 2 * np.sum(0.5 * difference**2) / 9
+    np.testing.assert_allclose(rkd.distance_loss(near, even, EVERY[:3]), expected, rtol=1e-4)
+
+
 def test_ifd_pairs_layers_from_the_deepest_and_its_weights_decay():
     student = only(STUDENT, (matrix((6, 3), 5), matrix((6, 4), 6), matrix((6, 7), 7)))
     teacher = only(TEACHER, (matrix((6, 2), 8), matrix((6, 9), 9)))
@@ -157,23 +183,29 @@ def test_ifd_pairs_layers_from_the_deepest_and_its_weights_decay():
         np.testing.assert_allclose(terms["information_flow"], deep + inner * shallow, rtol=1e-5)
 
 
+@pytest.mark.parametrize("out", [(3, 5), (0, 1, 2, 3, 5)])
 @pytest.mark.parametrize("regressor", ["linear", "linear_bn_relu"])
-def test_fitnet_regressors(regressor):
-    student = only(STUDENT, (matrix((6, 3), 5), matrix((6, 4), 6)))
+def test_fitnet_regressors(regressor, out):
+    """With vectors so small that the epsilon of the norm shows, and with one clip that counts."""
+    student = only(STUDENT, (matrix((6, 3), 5), 0.01 * matrix((6, 4), 6)))
     teacher = only(TEACHER, (matrix((6, 3), 8), matrix((6, 4), 9)))
     objective = objectives.create("fitnet", layer=-1, regressor=regressor)
     params, _ = objective.init(jax.random.key(0), SPEC, SPEC, DATA)
     assert params["regressor"]["kernel"].shape == (4, 4)
-    rows = np.array([0, 1, 2, 4])
+    rows = np.setdiff1d(np.arange(6), out)
     x = np.asarray(student.stages[1] @ params["regressor"]["kernel"] + params["regressor"]["bias"])
+    x = x[rows]
     if regressor == "linear_bn_relu":
-        x = x[rows]
-        x = np.maximum((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), 0)
-    else:
-        x = x[rows]
+        assert np.all(params["regressor"]["scale"] == 1) and not params["regressor"]["shift"].any()
+        scale, shift = jnp.array([1.0, 2.0, 0.5, 3.0]), jnp.array([0.0, 0.3, 0.1, -0.2])
+        params = {"regressor": params["regressor"] | {"scale": scale, "shift": shift}}
+        x = np.maximum((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) * scale + shift, 0)
     expected = ((x - np.asarray(teacher.stages[1])[rows]) ** 2).mean()
-    terms = terms_of(objective, student, teacher, batch_of(6, out=(3, 5)))
-    np.testing.assert_allclose(terms["hint"], expected, rtol=1e-5)
+    batch = batch_of(6, out)
+    key = jax.random.key(1)
+    seen = Seen(student, teacher, None, batch, participating(batch), key, jnp.int32(0))
+    terms, _ = objective.terms(params, {}, seen)
+    np.testing.assert_allclose(terms.losses["hint"], expected, rtol=1e-4)
 
 
 def test_fitnet_names_a_stage_that_is_not_there():

@@ -93,6 +93,19 @@ def test_golden(name):
         np.testing.assert_allclose(jnp.linalg.norm(grad), norm, rtol=1e-5)
 
 
+def test_triplets_of_whole_numbers():
+    """On the borders of the window, at h = 0 and h = margin, nothing is drawn."""
+    anchors, negatives = jnp.array([[0.0], [9.0]]), jnp.array([[1.0], [2.0], [3.0], [2.0]])
+    positives, labels = jnp.array([[9.0], [1.0]]), jnp.array([0, 0])
+    others = jnp.array([1, 1, 2, -1])  # |a - n|^2 of 1, 4 and 9, |a - p|^2 = 1
+    found = triplets(anchors, positives, negatives, labels, others, 8.0, 5)
+    np.testing.assert_array_equal(found, [8 + 1 - 4, 1])
+    found = triplets(anchors, positives, negatives, labels, others, 3.0, 5)
+    np.testing.assert_array_equal(found, [0, 0])
+    found = triplets(anchors, positives, negatives, labels, others, 9.0, 1)
+    np.testing.assert_array_equal(found, [(6 + 1) / 2, 1])
+
+
 def test_draws_are_taken_at_their_expectation():
     value, count = triplets(*QUEUED, 2.0, 3)
     np.testing.assert_allclose(value, 1.178276337, rtol=1e-6)

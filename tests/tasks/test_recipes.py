@@ -9,10 +9,9 @@ import optax
 
 from sacd_jax import models
 from sacd_jax.config import AugmentConfig
-from sacd_jax.models.encoder import EncoderOutput, forward
+from sacd_jax.models.encoder import forward
 from sacd_jax.objectives.losses import cross_entropy
 from sacd_jax.tasks.classify import Classify
-from sacd_jax.tasks.terms import own_terms
 
 KEYS = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
 LANES, LENGTH, SAMPLES = 2, 3, 3000
@@ -54,17 +53,6 @@ def test_a_sequence_step_carries_its_state_and_resets_it_at_a_night():
     on, start = sequence_batch(1, is_first=False), sequence_batch(1, is_first=True)
     assert step(after, on)[1]["cross_entropy"] != step(empty, on)[1]["cross_entropy"]
     assert step(after, start)[1]["cross_entropy"] == step(empty, start)[1]["cross_entropy"]
-
-
-def test_the_second_head_learns_the_subject():
-    logits = jnp.asarray([[2.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
-    output = EncoderOutput(logits, logits, (), {"domain_logits": logits, "penalty": jnp.ones(())})
-    batch = {"domain": jnp.asarray([0, 0, 1]), "mask": jnp.asarray([True, True, False])}
-    terms = own_terms(output, batch)
-    expected = np.mean([np.log(1 + np.exp(-2.0)), np.log(1 + np.exp(1.0))])
-    np.testing.assert_allclose(terms["domain"], expected, rtol=1e-6)
-    assert terms["penalty"] == 1
-    assert own_terms(EncoderOutput(logits, logits), {}) == {}
 
 
 def test_modified_sen_trains_both_heads():

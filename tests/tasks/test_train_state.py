@@ -33,3 +33,17 @@ def test_key_encoder_follows_the_new_parameters() -> None:
     np.testing.assert_allclose(state.params["objective"]["w"], [2.5])
     np.testing.assert_allclose(state.key_encoder["student"]["w"], [0.875, 1.875])
     assert set(state.key_encoder) == {"student"}
+    followed = state.updated(optimizer, gradients, {}, {})
+    np.testing.assert_array_equal(followed.key_encoder["student"]["w"], [0.0, 1.0])
+
+
+def test_a_first_state_has_what_it_is_given_and_nothing_where_that_is_none() -> None:
+    given = {name: {name: jnp.ones(2)} for name in ("teacher", "buffers", "carry")}
+    optimizer = optax.sgd(0.5)
+    state = create(3, {"student": {"w": jnp.ones(1)}}, {"mean": jnp.ones(1)}, optimizer, **given)
+    assert (int(state.step), int(state.seed), state.key_encoder) == (0, 3, {})
+    assert {name: getattr(state, name) for name in given} == given
+    empty = create(3, {"student": {}}, {}, optimizer)
+    assert empty.teacher == empty.buffers == empty.carry == empty.key_encoder == {}
+    after = state.updated(optimizer, {"student": {"w": jnp.ones(1)}}, {}, {}, carry={"new": 1})
+    assert after.key_encoder == {} and after.carry == {"new": 1}
