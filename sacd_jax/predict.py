@@ -8,8 +8,7 @@ from input_pipeline.command_errors import one_line_errors
 from input_pipeline.errors import UserError
 from input_pipeline.files import remove_unfinished, whole_file, write_json
 from input_pipeline.night import parse_moment, read_manifest
-from sacd_jax.staging import hypnogram_files
-from sacd_jax.staging.page import night_figure, night_page
+from sacd_jax.staging import memory
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.staging.stager import Stager, load_stager
 from sacd_jax.staging.statistics import night_statistics
@@ -36,6 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if (arguments.video is None) == (arguments.manifest is None):
         parser.error("expected either --video or --manifest")
+    memory.map_large_blocks()
     stager = load_stager(arguments.model)
     if arguments.video is not None:
         night = stager.predict(
@@ -62,6 +62,10 @@ def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
 
 def write(night: StagedNight, folder: Path, name: str) -> None:
     """Writes all files of a staged night and prints where the page is."""
+    # Libraries of figures and files take memory that the video and the compiler need before.
+    from sacd_jax.staging import hypnogram_files
+    from sacd_jax.staging.page import night_figure, night_page
+
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
     hypnogram_files.write_all(night, folder)

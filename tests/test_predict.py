@@ -73,12 +73,14 @@ print(facts["VmHWM"].split()[0])
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_night_takes_less_than_400_megabytes(model, nights, run_python, tmp_path) -> None:
-    """From the start to the page; JAX and its compiler take most of it."""
+    """From the start to the page; JAX and its compiler take most of it.
+
+    50 MB are left for the index of a long video."""
     (video,) = nights.rglob("*.mp4")
     own = ["--model", str(model), "--video", str(video), "--out", str(tmp_path / "out")]
     kibibytes = int(run_python(PEAK, *own, devices=1).stdout.splitlines()[-1])
     print(f"{kibibytes / 1000:.0f} MB")
-    assert 50_000 < kibibytes < 390_000  # 400 MB
+    assert 50_000 < kibibytes < 342_000  # 350 MB
 
 
 def test_every_night_of_a_manifest(model, nights, tmp_path) -> None:

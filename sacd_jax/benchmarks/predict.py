@@ -13,6 +13,7 @@ from sacd_jax.benchmarks import timing
 from sacd_jax.benchmarks.input import Reading
 from sacd_jax.benchmarks.timed_step import check_positive
 from sacd_jax.report.tables import show
+from sacd_jax.staging import memory
 from sacd_jax.staging.stager import load_stager
 
 EXAMPLE = "python -m sacd_jax.benchmark predict --model runs/demo/sacd --video night.mp4"
@@ -35,6 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: no such model or video, or a video that cannot be staged.
     """
     check_positive(arguments, "threads", "rounds")
+    memory.map_large_blocks()
     stager, threads = load_stager(arguments.model), arguments.threads
     epochs = 0
 

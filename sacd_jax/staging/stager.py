@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.errors import FlaxError
-from jaxtyping import Float32
 
 from input_pipeline.clip_arrays import INPUTS
 from input_pipeline.clips import ClipSettings, read_clip
@@ -33,7 +32,7 @@ from sacd_jax.models.encoder import forward
 from sacd_jax.models.fold_norms import fold_norms
 from sacd_jax.runs import model_file, temperature
 from sacd_jax.runs.run_folder import RunFolder
-from sacd_jax.staging import picture_signals
+from sacd_jax.staging import memory, picture_signals
 from sacd_jax.staging.night_context import NightContext
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.tasks.augment import centred
@@ -84,8 +83,7 @@ class Stager:
         self.taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
         example = centred({"video": np.zeros((1, *self.clip_shape), np.uint8)}, self.augment)
         self.variables = jax.device_put(fold_norms(encoder, self.model.variables, example))
-        video = jax.ShapeDtypeStruct((BATCH, *self.clip_shape), np.uint8)
-        self._shapes = jax.eval_shape(self._outputs, self.variables, video)
+        self._shapes = jax.eval_shape(self._outputs, self.variables, self._batch)
         self._over_night = None
         if self.context is not None:
             self._over_night = NightContext(self.context, self._shapes, self.temperature)
@@ -95,6 +93,14 @@ class Stager:
     def clip_shape(self) -> tuple[int, int, int, int]:
         """Frames taken, height, width and colours of a clip as `compute` gets it."""
         return len(self.taken), self.clips.height, self.clips.width, self.clips.channels
+
+    @property
+    def _batch(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((BATCH, *self.clip_shape), np.uint8)
+
+    @cached_property
+    def _compiled(self) -> jax.stages.Compiled:
+        return self._outputs.lower(self.variables, self._batch).compile()
 
     def predict(
         self,
@@ -159,20 +165,33 @@ class Stager:
         """
         with opened() as reader:
             end_s = reader.seek_end() * stretch
+        epochs = int((end_s + 1 / self.clips.frame_rate) // CLIP_SECONDS)
+        if epochs < 1:
+            raise UserError(f"night {name}: the video lasts {end_s:.0f} s; expected 30 s or more")
+        # One after the other, for each takes much: the compiler, the index of a long video, the
+        # compiler once more for context over the night.
+        network = self._compiled
+        memory.give_back()
         with opened() as reader:
             start, clock = clock_of(reader)
-            epochs = int((end_s + 1 / self.clips.frame_rate) // CLIP_SECONDS)
-            if epochs < 1:
-                raise UserError(
-                    f"night {name}: the video lasts {end_s:.0f} s; expected 30 s or more"
-                )
-            staged = self._stage(reader, epochs, stretch)
+            said, *signals = self._stage(reader, network, epochs, stretch)
             notes = tuple(reader.notes)
-        return StagedNight(*staged, start=start, clock=clock, notes=notes, model=dict(self.facts))
+        memory.give_back()
+        probabilities = said["probabilities"]
+        if self._over_night is not None:
+            seen = np.isfinite(probabilities).all(-1)
+            probabilities = self._over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
+        facts = {"start": start, "clock": clock, "notes": notes, "model": dict(self.facts)}
+        return StagedNight(probabilities, *signals, **facts)
 
     def _stage(
-        self, reader: VideoReader | VideoRecording, epochs: int, stretch: float
-    ) -> tuple[Float32[np.ndarray, "epochs 5"], tuple[str, ...], np.ndarray, np.ndarray]:
+        self,
+        reader: VideoReader | VideoRecording,
+        network: jax.stages.Compiled,
+        epochs: int,
+        stretch: float,
+    ) -> tuple[dict[str, np.ndarray], tuple[str, ...], np.ndarray, np.ndarray]:
+        """What the network says of each epoch, why it says nothing, movement and breathing."""
         settings = self.clips
         said = {
             name: np.full((epochs, *shape.shape[1:]), np.nan, np.float32)
@@ -195,25 +214,23 @@ class Stager:
                         waiting.append((epoch, frames[self.taken]))
                 if len(waiting) == BATCH or (waiting and epoch == epochs - 1):
                     # Fetched a batch late: the network computes while the next pictures are read.
-                    following = [each for each, _ in waiting], self._started(waiting)
+                    following = [each for each, _ in waiting], self._started(network, waiting)
                     _fetch(running, said)
                     running, waiting = following, []
                 progress.advance()
             _fetch(running, said)
-        probabilities = said["probabilities"]
-        if self._over_night is not None:
-            seen = np.isfinite(probabilities).all(-1)
-            probabilities = self._over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
-        return probabilities, tuple(reasons), movement, breaths
+        return said, tuple(reasons), movement, breaths
 
-    def _started(self, waiting: Sequence[tuple[int, np.ndarray]]) -> dict[str, jax.Array]:
+    def _started(
+        self, network: jax.stages.Compiled, waiting: Sequence[tuple[int, np.ndarray]]
+    ) -> dict[str, jax.Array]:
         """Starts the network on some epochs; what it says of them, soon."""
         # Always whole batches: one program is compiled, and an epoch's result does not depend on
         # how many wait with it.
         video = np.zeros((BATCH, *waiting[0][1].shape), np.uint8)
         for place, (_, frames) in enumerate(waiting):
             video[place] = frames
-        return self._outputs(self.variables, video)
+        return network(self.variables, video)
 
 
 def _fetch(
