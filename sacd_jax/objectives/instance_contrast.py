@@ -54,12 +54,14 @@ class InstanceContrast(Objective):
     """Options that CRD and CMC share.
 
     Attributes:
-        negatives: negatives per anchor, at most one fewer than the train split has clips.
+        negatives: negatives per anchor, at most one fewer than a bank has rows.
         dim: width of the heads and banks.
         temperature: T of the scores.
         momentum: share of the old row that is kept when a row is updated.
         bank_sharding: `replicated` keeps the banks whole on every device, `rows` spreads their rows
-            over the mesh, and devices exchange scores (see `clip_bank`).
+            over the mesh, and devices exchange scores (see `clip_bank`). Spread banks are filled up
+            with rows that are never drawn; a train split of fewer clips than `negatives` then has
+            some more of them.
     """
 
     negatives: Count = 16384

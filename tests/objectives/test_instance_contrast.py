@@ -9,7 +9,7 @@ from jax.test_util import check_grads
 from sacd_jax import objectives
 from sacd_jax.models.encoder import EncoderOutput, EncoderSpec
 from sacd_jax.objectives import DataSpec, crd
-from sacd_jax.objectives.instance_contrast import nce
+from sacd_jax.objectives.instance_contrast import Draw, _places, nce
 from sacd_jax.objectives.objective import Seen, participating
 from tests.golden.fill import fill
 from tests.objectives.vectors import STUDENT, TEACHER, matrix
@@ -115,6 +115,54 @@ def test_a_clip_twice_in_the_batch_leaves_its_last_vector():
     np.testing.assert_array_equal(new["student_bank"][4:], buffers["student_bank"][4:])
 
 
+def test_places_of_clips_that_come_again():
+    index, mask = jnp.array([3, 3, 1, 5, 3, 1, 0]), jnp.array([1, 1, 1, 1, 0, 1, 1], bool)
+    np.testing.assert_array_equal(_places(index, mask, 9), [9, 3, 9, 5, 9, 1, 0])
+
+
+def test_heads_and_banks_at_their_start():
+    """Four draws of their own; rows from U(-a, a), a = sqrt(3 / dim), all but one are negatives."""
+    spec = DataSpec(4000, np.arange(4000, dtype=np.int32) % 2, 2, 6, 2)
+    params, buffers = objectives.create("crd", dim=4).init(jax.random.key(0), SPEC, SPEC, spec)
+    assert np.any(params["student_head"]["kernel"] != params["teacher_head"]["kernel"])
+    assert np.any(buffers["student_bank"] != buffers["teacher_bank"])
+    limit = 0.75**0.5
+    for rows in (buffers["student_bank"], buffers["teacher_bank"]):
+        assert rows.shape == (4000, 4) and abs(rows.mean()) < 0.02
+        assert -limit <= rows.min() < 0.01 - limit and limit - 0.01 < rows.max() <= limit
+
+
+@pytest.mark.parametrize(("negatives", "drawn"), [(4, 4), (9, 9), (100, 9)])
+def test_negatives_are_at_most_all_other_rows(monkeypatch, negatives, drawn):
+    objective, params, buffers = golden("cmc", negatives=negatives)
+    asked, draw = [], type(objective).draw
+    monkeypatch.setattr(type(objective), "draw", lambda *given: asked.append(given) or draw(*given))
+    run(objective, params, buffers)
+    assert asked[0][4] == drawn
+
+
+def test_z_is_a_constant_from_the_first_batch_on():
+    objective, _, buffers = golden("crd")
+    negative = jnp.tile(jnp.array([6, 8]), (6, 1))
+    draw, every = Draw(jnp.arange(6), negative, jnp.ones(6, bool)), jnp.ones(6, bool)
+    anchors, bank = STUDENT[:, :4], buffers["teacher_bank"]
+
+    def direction(anchors, z):
+        return objective.direction(anchors, bank, draw, every, z, jnp.int32(10))
+
+    first = jax.value_and_grad(direction, has_aux=True)(anchors, jnp.float32(0))
+    z = first[0][1]
+    scores = np.exp(np.asarray(anchors @ bank.T, np.float64) / 0.07)
+    both = np.concatenate([np.diag(scores)[:, None], scores[:, [6, 8]]], axis=1)
+    np.testing.assert_allclose(z, 10 * both.mean(), rtol=1e-5)
+    again = jax.value_and_grad(direction, has_aux=True)(anchors, z)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), first, again)
+    value, kept = direction(anchors, jnp.float32(0.5))
+    assert kept == 0.5
+    found = nce(both[:, 0] / 0.5, both[:, 1:] / 0.5, draw.valid, every, jnp.int32(10))
+    np.testing.assert_allclose(value, found, rtol=1e-5)
+
+
 def test_masked_rows_take_no_part():
     objective, params, buffers = golden("crd")
     batch = {**BATCH, "mask": BATCH["mask"].at[4].set(False), "stage": BATCH["stage"].at[1].set(-1)}
@@ -173,6 +221,32 @@ def test_more_negatives_than_rows_are_drawn_with_replacement():
         assert often[allowed].min() > 20
 
 
+def test_one_row_of_another_class_is_drawn_and_none_is_none():
+    labels = np.array([1, 0, 0, -1], np.int32)
+    stage = jnp.array([0, 1, 2])
+    for seed in range(5):
+        negative, valid = crd.other_classes(
+            jax.random.key(seed), jnp.asarray(labels), sizes(labels, 3), stage, 1
+        )
+        assert negative[0] == 0 and negative[1] in (1, 2) and negative[2] in (0, 1, 2)
+        assert valid.all()
+    labels[0] = 0
+    given = jax.random.key(0), jnp.asarray(labels), sizes(labels, 3), stage
+    np.testing.assert_array_equal(crd.other_classes(*given, 3)[1], [False, True, True])
+
+
+def test_classes_are_counted_and_a_clip_alone_in_its_class_is_its_own_partner():
+    labels = np.array([0, 1, 1, 2, -1, 2, 0], np.int32)
+    objective = objectives.create("crd", positives="relax", dim=4)
+    spec = DataSpec(7, labels, 4, 6, 2)
+    _, buffers = objective.init(jax.random.key(0), SPEC, SPEC, spec)
+    np.testing.assert_array_equal(buffers["class_sizes"], [2, 2, 2, 0])
+    buffers |= {"labels": jnp.array([0, 1, 1, 2, -1, 2, 2])}
+    index, stage = jnp.array([5, 4]), jnp.array([0, 3])  # class 0 has row 0 alone, 3 has none
+    draw = objective.draw(buffers, index, stage, 2, jax.random.key(0))
+    np.testing.assert_array_equal(draw.positive, [0, 4])
+
+
 def test_a_split_of_one_class_has_no_negatives():
     objective, params, _ = golden("crd")
     _, buffers = objective.init(
@@ -204,6 +278,17 @@ def test_nce_counts_noise_by_its_probability():
     rows = np.log(positive / (positive + noise)) + np.log(noise / (negative + noise)).sum(1)
     loss = nce(positive, negative, jnp.ones(2, bool), jnp.ones(2, bool), jnp.int32(7))
     np.testing.assert_allclose(loss, -np.mean(rows), rtol=1e-5)
+    alone = np.log(positive[1] / (positive[1] + noise))
+    loss = nce(positive, negative, jnp.array([True, False]), jnp.ones(2, bool), jnp.int32(7))
+    np.testing.assert_allclose(loss, -np.mean([rows[0], alone]), rtol=1e-5)
+
+
+def test_nce_of_so_many_clips_that_its_epsilon_shows():
+    positive, negative, noise = 1e-7, 2e-7, 1 / 2e7
+    row = np.log(positive / (positive + noise + 1e-7)) + np.log(noise / (negative + noise + 1e-7))
+    given = jnp.array([positive]), jnp.array([[negative]])
+    loss = nce(*given, jnp.ones(1, bool), jnp.ones(1, bool), jnp.int32(20_000_000))
+    np.testing.assert_allclose(loss, -row, rtol=1e-5)
 
 
 def test_cmc_draws_from_all_rows_alike():
@@ -244,9 +329,16 @@ def test_cmc_softmax_is_a_cross_entropy():
     objective, params, buffers = golden("cmc", softmax=True)
     terms, new = run(objective, params, buffers)
     assert new["student_z"] == 0
-    few = golden("cmc", softmax=True, temperature=1e4)
-    np.testing.assert_allclose(run(*few)[0]["contrast"], 2 * np.log(5), rtol=1e-4)
-    assert np.isfinite(terms["contrast"])
+    drawn = objective.draw(buffers, jnp.arange(6), BATCH["stage"], 4, jax.random.key(0)).negative
+    chosen = np.concatenate([np.arange(6)[:, None], drawn], axis=1)
+    total = 0.0
+    for side, rows, bank in (("student", STUDENT, "teacher"), ("teacher", TEACHER, "student")):
+        head = params[f"{side}_head"]
+        v = np.asarray(rows @ head["kernel"] + head["bias"], np.float64)
+        v /= np.linalg.norm(v, axis=1, keepdims=True)
+        shares = np.exp(np.einsum("bkd,bd->bk", buffers[f"{bank}_bank"][chosen], v) / 0.07)
+        total -= np.log(shares[:, 0] / shares.sum(1)).mean()
+    np.testing.assert_allclose(terms["contrast"], total, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["crd", "cmc"])

@@ -105,6 +105,15 @@ def test_normalising_a_zero_vector():
     check_grads(lambda x: losses.l2_normalise(x)[:, 0], (STUDENT,), 1, ["rev"])
 
 
+def test_what_is_too_short_to_have_a_direction():
+    lengths = jnp.array([[0.9e-12], [1.1e-12], [-1.3e-12]])
+    np.testing.assert_allclose(losses.l2_normalise(lengths), [[0], [1], [-1]], rtol=1e-5)
+    # To a cosine such rows are 0, and move by what is added to their norm.
+    rows = jnp.array([[0.0, 0.0], [3.0, 4.0]])
+    moved = jax.grad(lambda x: losses.cosine_matrix(x, 0.05)[0, 1])(rows)
+    np.testing.assert_allclose(moved[0], np.array([3, 4]) / 5.05 / 0.05, rtol=1e-5)
+
+
 def test_smooth_l1_meets_at_one():
     check_grads(losses.smooth_l1, (jnp.array([-2.0, -0.5, 0.25, 0.9, 1.1, 3.0]),), 1, ["rev"])
     found = losses.smooth_l1(jnp.array([0.5, -1.0, 1.25, 2.0]))

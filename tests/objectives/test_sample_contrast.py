@@ -10,6 +10,8 @@ from jax.test_util import check_grads
 
 from input_pipeline.errors import UserError
 from sacd_jax import objectives
+from sacd_jax.objectives import memory_bank
+from sacd_jax.objectives.sample_contrast import sample_contrast
 from tests.objectives.test_sacd import (
     SPEC,
     banked,
@@ -20,7 +22,7 @@ from tests.objectives.test_sacd import (
     run,
     step,
 )
-from tests.objectives.vectors import LABELS, STUDENT, TEACHER
+from tests.objectives.vectors import LABELS, STUDENT, TEACHER, matrix
 
 MARGIN = 0.2
 
@@ -82,6 +84,16 @@ def test_negatives_and_forms_by_hand(options, take, num_classes):
     expected = by_hand(take, num_classes, **forms)
     assert expected > 0
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_64_negatives_at_a_margin_of_a_fifth_by_default():
+    many = [
+        memory_bank.empty(70, 8).replace(features=matrix((70, 8), n), labels=jnp.full(70, 3))
+        for n in (405, 406)
+    ]
+    given = (STUDENT, TEACHER, LABELS, *many)
+    found = [float(sample_contrast(*given, **k)) for k in ({}, {"k": 64, "margin": 0.2}, {"k": 65})]
+    assert found[0] == found[1] != found[2]
 
 
 def test_indifference_of_the_hinge_is_two_margins_and_of_info_nce_the_number_of_rivals():

@@ -81,6 +81,7 @@ def test_augment_leaves_other_keys_and_batches_without_video():
     config = AugmentConfig(crop=(8, 8))
     batch = {"eeg": np.ones((2, 5), np.float32), "stage": np.arange(2)}
     assert augment(jax.random.key(0), batch, config).keys() == batch.keys()
+    assert centred(batch, config).keys() == batch.keys()
 
 
 def test_augment_depends_on_its_key_alone(video):

@@ -37,6 +37,10 @@ def test_values_of_the_public_code(alpha):
         expected = (1 - np.tanh(alpha * ratio), 1) if ratio > 1 else (1, 1 - np.tanh(alpha / ratio))
         given = jnp.float32(first), jnp.float32(second)
         np.testing.assert_allclose(coefficients(*given, alpha), expected, rtol=1e-5)
+    for given in ((0.0, 2.0), (2.0, 0.0), (0.0, 0.0)):
+        np.testing.assert_array_equal(coefficients(*map(jnp.float32, given), alpha), 1)
+    few = coefficients(jnp.float32(0.2), jnp.float32(0.1), alpha)
+    np.testing.assert_allclose(few, (1 - np.tanh(2 * alpha), 1), rtol=1e-5)
     nobody = scores({"kernel": KERNEL, "bias": BIAS}, (STUDENT, TEACHER), LABELS, ~every)
     np.testing.assert_array_equal(coefficients(*nobody, alpha), 1)
 
