@@ -244,6 +244,22 @@ def test_a_teacher_that_trains_learns_by_its_own_labels_and_lends_averaged_keys(
     np.testing.assert_allclose(bank.features[rows], unit[::-1][:5], rtol=1e-4, atol=1e-6)
 
 
+def test_a_teacher_that_trains_drops_out_and_keeps_its_statistics():
+    task, batch = trained_teacher_task(), as_arrays(make_batch(0))
+    rng = jax.random.key(5)
+    for network, moves in ((TinyEeg(), False), (TinyVideo(), True)):
+        task = dataclasses.replace(task, teacher=network)
+        variables = network.init(KEYS, batch, train=False)
+        output, state, terms = task._trained_teacher(variables, batch, rng)
+        again, statistics = forward(
+            network, variables, batch, train=True, dropout=jax.random.fold_in(rng, 1)
+        )
+        np.testing.assert_array_equal(output.embedding, again.embedding)
+        assert state.keys() == ({"batch_stats"} if moves else set())
+        jax.tree.map(np.testing.assert_array_equal, state.get("batch_stats", {}), statistics)
+        assert set(terms) == {"teacher_cross_entropy"}
+
+
 def test_composition_works_with_a_teacher_that_trains():
     """Experiment G: CCL needs no keys; nothing but the banks' lack differs."""
     task, batch = trained_teacher_task("ccl"), as_arrays(make_batch(0))

@@ -98,13 +98,27 @@ def test_banks_get_the_teachers_class_only_if_asked(sacd):
 
 def test_a_class_that_the_teacher_is_not_sure_of_is_none():
     task = task_of(unlabelled=True, pseudo_label_confidence=0.8)
-    logits = jnp.array([[0.0, 9.0], [0.0, 0.1], [9.0, 0.0], [9.0, 0.0]])
+    logits = jnp.array([[0.0, 9.0], [0.0, 0.1], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
     batch = {
-        "stage": jnp.array([-1, -1, 1, -1]),
-        "mask": jnp.array([True, True, True, False]),
+        "stage": jnp.array([-1, -1, 1, -1, 0]),
+        "mask": jnp.array([True, True, True, False, True]),
     }
-    teacher = EncoderOutput(jnp.zeros((4, 3)), logits, ())
-    np.testing.assert_array_equal(task._with_pseudo_labels(batch, teacher)["stage"], [1, -1, 1, -1])
+    teacher = EncoderOutput(jnp.zeros((5, 3)), logits, ())
+    found = task._with_pseudo_labels(batch, teacher)["stage"]
+    np.testing.assert_array_equal(found, [1, -1, 1, -1, 0])
+    even = EncoderOutput(jnp.zeros((1, 3)), jnp.zeros((1, 2)), ())
+    alone = {"stage": jnp.array([-1]), "mask": jnp.array([True])}
+    for least, stage in ((0.5, 0), (0.51, -1)):
+        task = task_of(unlabelled=True, pseudo_label_confidence=least)
+        assert task._with_pseudo_labels(alone, even)["stage"] == stage
+
+
+def test_a_batch_of_one_clip_and_one_of_none():
+    task, logits = task_of(unlabelled=True), jnp.array([[0.0, 2.0]])
+    output = EncoderOutput(jnp.zeros((1, 3)), logits, ())
+    for mask, loss in ((True, np.log1p(np.exp(2.0))), (False, 0)):
+        batch = {"stage": jnp.array([0]), "mask": jnp.array([mask])}
+        np.testing.assert_allclose(task._cross_entropy(output, batch), loss, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["ccl", "sacd_released", "crd", "cmc"])

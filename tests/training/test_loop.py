@@ -252,8 +252,6 @@ def test_every_method_goes_on_bit_for_bit_after_a_stop(experiment, method, monke
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"batch_mode": "shuffled"}, "student deepsleepnet sees a night in its order"),
-        ({"student": EEG}, "mlp has none"),
         (
             {"student": EncoderConfig("deepsleepnet", SMALL, parts={"feature": "features"})},
             "there is no 'feature', expected some of",
