@@ -109,6 +109,11 @@ def test_rows_that_hardly_vary_and_rows_that_do_not():
     expected = x @ y / (np.linalg.norm(x) * np.linalg.norm(y) + 1e-8)
     given = (jnp.asarray([row], jnp.float32) for row in (a, b))
     np.testing.assert_allclose(correlation(*given, jnp.ones((1, 3), bool)), expected, rtol=1e-4)
-    for flat in (jnp.zeros((6, 5)), STUDENT_LOGITS.at[2].set(0.5)):
-        gradient = jax.grad(lambda s: total("dist", s))(flat)
-        assert np.abs(gradient).max() < 10
+    rows, flat = STUDENT_LOGITS[:1], jnp.full((1, 5), 0.5)
+    for pair in ((rows, flat), (flat, rows)):
+        value, gradients = jax.value_and_grad(
+            lambda *pair: correlation(*pair, jnp.ones((1, 5), bool))[0], argnums=(0, 1)
+        )(*pair)
+        assert value == 0 and not np.any(gradients)
+    for logits in (jnp.zeros((6, 5)), STUDENT_LOGITS.at[2].set(0.5)):
+        assert np.abs(jax.grad(lambda s: total("dist", s))(logits)).max() < 10
