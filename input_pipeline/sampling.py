@@ -109,7 +109,7 @@ class Sampling:
         # So near to 1 an offset would be rounded up at some moments and not at others.
         places = np.arange(self.moments) + np.minimum(offset, 1 - 1e-9)[..., None]
         moments = np.floor(places * (span / self.moments)).astype(np.int64)
-        taken = np.minimum(moments, span - 1)[..., None] + lags
+        taken = moments[..., None] + lags
         return taken.reshape(*taken.shape[:-2], -1)
 
     def _window(self, start: int, stored: int) -> Int[np.ndarray, " frames"]:

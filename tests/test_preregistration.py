@@ -14,19 +14,12 @@ from input_pipeline.simulation.subject import make_subject
 from input_pipeline.splits import make_splits
 from sacd_jax import evaluate, objectives
 from sacd_jax.config import as_json, build
-from sacd_jax.report.crossed import holm
 from sacd_jax.sweeps import plan, preregistration
 from sacd_jax.sweeps.sweep_config import Judgement, Row, SweepConfig
 from tests.report.conftest import Night
 from tests.test_sweep import dataset, finish, small  # noqa: F401 - a fixture
 
 JUDGED = replace(small(), name="study", judgement=Judgement())
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.5]) == holm([0.6, 0.9]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def judged(tmp_path: Path, dataset: Path) -> Path:  # noqa: F811

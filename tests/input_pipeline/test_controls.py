@@ -5,7 +5,7 @@ import typing
 import numpy as np
 import pytest
 
-from input_pipeline.controls import CONTROLS, control_rows
+from input_pipeline.controls import CONTROLS, control_rows, shifted
 from input_pipeline.datasets import ClipTable
 from input_pipeline.errors import UserError
 from input_pipeline.source import open_split
@@ -48,6 +48,31 @@ def test_shifts_stay_in_unbroken_nights_that_are_long_enough():
         np.testing.assert_array_equal(rows[piece[-by:]], piece[:by])
     short = [*range(30, 35), 66]  # before the gap, and the night of one clip
     assert sorted(rows[short]) == short
+
+
+@pytest.mark.parametrize(
+    ("nights", "by", "rows"),
+    [
+        ((4, 1), 1, [1, 2, 3, 4, 0]),  # alone: goes with the long one
+        ((5, 2, 1), 2, [2, 3, 4, 0, 1, 7, 5, 6]),  # the short ones, as one, are long enough
+        ((5, 2, 1), 3, [3, 4, 0, 1, 2, 6, 7, 5]),
+        ((2, 2), 4, [1, 2, 3, 0]),
+    ],
+)
+def test_shifts_by_hand(nights, by, rows):
+    table = table_of(*((name, [*range(count)]) for name, count in zip("abc", nights, strict=False)))
+    assert shifted(table, by).tolist() == rows
+
+
+def test_what_is_drawn_stays_what_it_is():
+    """A run that goes on, on another machine or with another NumPy, is joined with the same."""
+    table = table_of(("a", [0, 1, 2]), ("b", [0, 1]), ("c", [0, 1, 2, 3]))
+    for control, rows in (
+        ("shuffled_within_subject", [2, 0, 1, 4, 3, 8, 5, 6, 7]),
+        ("shuffled_across_subjects", [7, 6, 5, 8, 0, 4, 2, 3, 1]),
+        ("other_night", [5, 6, 7, 0, 1, 3, 4, 3, 4]),
+    ):
+        assert control_rows(table, control, seed=3).tolist() == rows
 
 
 def test_another_night_keeps_its_order_and_goes_round():

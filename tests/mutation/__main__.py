@@ -34,7 +34,6 @@ BESIDE = {
         f"{_READERS}/test_{name}.py"
         for name in ("epochs", "table", "reader", "events", "scorers", "lines", "dialects")
     ],
-    "sacd_jax/report/crossed.py": ["tests/test_preregistration.py"],
     "sacd_jax/objectives/": [f"{_OBJECTIVES}/test_defaults.py"],
     "sacd_jax/objectives/__init__.py": [f"{_OBJECTIVES}/test_sacd.py"],
     "sacd_jax/objectives/memory_bank.py": [f"{_OBJECTIVES}/test_sample_contrast.py"],

@@ -52,13 +52,21 @@ def test_a_night_without_sleep_defines_no_latency():
     assert found.sleep_onset_latency is None and found.wake_after_sleep_onset is None
     assert found.persistent_sleep_latency is None and found.sleep_maintenance is None
     assert found.stage_percent == {"N1": None, "N2": None, "N3": None, "REM": None}
-    assert found.sleep_period_time == 0 and found.stage_shifts == 0
+    assert found.sleep_period_time == 0 and found.stage_shifts == found.awakenings == 0
 
 
 def test_sleep_from_the_first_clip():
     found = sleep_statistics(_night((REM, 10), (N2, 10)))
     assert found.sleep_onset_latency == 0 and found.rem_latency == 0
-    assert found.sleep_efficiency == 100
+    assert found.sleep_efficiency == 100 and found.persistent_sleep_latency == 0
+
+
+def test_one_clip_of_rem_is_a_night_of_sleep():
+    found = sleep_statistics(np.array([0, REM, 0]))
+    assert found.stage_percent == {"N1": 0, "N2": 0, "N3": 0, "REM": 100}
+    assert (found.sleep_period_time, found.sleep_maintenance, found.rem_latency) == (0.5, 100, 0)
+    assert found.sleep_efficiency == pytest.approx(100 / 3)
+    assert (found.stage_shifts, found.awakenings, found.persistent_sleep_latency) == (0, 0, None)
 
 
 def test_unscored_clips_are_time_in_bed_and_nothing_else():

@@ -34,6 +34,8 @@ def test_every_bootstrap_sample_draws_as_many_subjects_as_there_are():
     assert (draws.sum(1) == 7).all()
     np.testing.assert_array_equal(draws, statistics.resample_subjects(7, 300, seed=3))
     assert (draws != statistics.resample_subjects(7, 300, seed=4)).any()
+    plain = statistics.resample_subjects(3)  # as reports draw
+    np.testing.assert_array_equal(plain, statistics.resample_subjects(3, resamples=2000, seed=0))
 
 
 def test_intervals_are_those_of_a_plain_loop_over_resampled_subjects():
@@ -65,6 +67,10 @@ def test_one_subject_has_no_interval():
     found = statistics.estimates(_counts(np.array([0.5])), STAGES, draws)
     assert np.isnan(found["accuracy"].low) and np.isnan(found["accuracy"].high)
     assert found["accuracy"].value == pytest.approx(0.5, abs=0.15)
+    run, reference = of_hundred([60]), of_hundred([50])
+    found = statistics.differences(run, reference, STAGES, draws)["accuracy"]
+    assert np.isnan(found.low) and np.isnan(found.high)
+    assert (found.value, found.verdict) == (pytest.approx(0.1), "too few subjects")
 
 
 def test_a_stage_that_some_resamples_lack_keeps_an_interval():
@@ -138,6 +144,8 @@ def test_two_subjects_have_an_interval():
     run, reference = of_hundred([60, 70]), of_hundred([50, 50])
     found = statistics.differences(run, reference, STAGES, draws)["accuracy"]
     assert (found.low, found.high) == pytest.approx((0.1, 0.2))
+    alone = statistics.estimates(run, STAGES, draws)["accuracy"]
+    assert (alone.low, alone.value, alone.high) == pytest.approx((0.6, 0.65, 0.7))
 
 
 def test_signed_rank_by_hand():

@@ -30,7 +30,7 @@ def read_times(table: Table, role: str, source: Source) -> list[float]:
                 f"{source.name} line {number}: the {role} is neither seconds nor a time of day"
             )
     _check_seconds_are_there(table, role, source)
-    if not any(clock and clock[0] for clock in clocks):  # dates of another order, or apart
+    if not all(clock[0] for clock in clocks if clock):  # dates of another order, apart, or of some
         for cell in (cells[0], table.cell(table.rows[0][1], "date")):
             check_date(cell, source.clock(), source.night)
     placed = iter(clock_onsets([c for c in clocks if c is not None], source.clock(), source.night))

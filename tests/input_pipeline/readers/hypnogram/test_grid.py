@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from input_pipeline.errors import UserError
 from input_pipeline.readers.hypnogram import grid
+from input_pipeline.readers.hypnogram.grid import seconds_covered
 
 STAGES = st.integers(-1, 4)
 
@@ -88,8 +89,9 @@ def test_two_scorings_of_one_clip_that_differ_make_it_unknown():
 
 def test_stages_without_durations_must_leave_nothing_open():
     assert grid([(0, 0, 0), (30, 0, 2), (60, np.nan, 4)], name="n").stage.tolist() == [0, 2, 4]
-    with pytest.raises(UserError, match="open how long each lasts"):
-        grid([(0, 0, 0), (90, 0, 2)], name="n")
+    for onsets in ((0, 90), (0, 30, 90)):
+        with pytest.raises(UserError, match="open how long each lasts"):
+            grid([(onset, 0, 2) for onset in onsets], name="n")
     for onsets in ((0, 42), (0, 30, 72), (0, 30, 30, 60)):
         with pytest.raises(UserError, match="do not follow each other every 30 s"):
             grid([(onset, 0, 2) for onset in onsets], name="n")
@@ -110,6 +112,23 @@ def test_stages_without_durations_last_the_distance_of_their_onsets(epoch_s, cli
     onsets = [epoch_s * k + 0.02 * (k % 2) for k in range(6)]
     found = grid([(onset, float("nan"), 2) for onset in onsets], name="n")
     assert len(found.stage) == clips and (found.stage == 2).sum() >= clips - 1
+
+
+def test_seconds_before_a_moment():
+    begin, end = np.array([20.0, 0.0]), np.array([30.0, 10.0])
+    moments = np.array([-5.0, 0.0, 5.0, 10.0, 22.0, 100.0])
+    assert seconds_covered(moments, begin, end).tolist() == [0, 0, 5, 10, 12, 20]
+
+
+@pytest.mark.parametrize(("late", "stage"), [(0.04, 0), (0.06, -1)])
+def test_clocks_that_round_by_less_than_a_twentieth_of_a_second_change_nothing(late, stage):
+    assert grid([(0, 30 - late, 0), (30 - late, 30 + late, 2)], name="n").stage[0] == stage
+    assert grid([(0, 30 - late, 0), (30, 30, 2)], name="n").stage[0] == stage
+
+
+def test_one_stage_of_negative_length_is_refused():
+    with pytest.raises(UserError, match="a stage of -30 s .* positive"):
+        grid([(0, 30, 0), (60, -30, 1), (60, 30, 2)], name="n")
 
 
 @pytest.mark.parametrize("span", [(float("inf"), 30.0, 2), (0.0, float("inf"), 2)])

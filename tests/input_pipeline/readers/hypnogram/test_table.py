@@ -1,5 +1,7 @@
 """Clock times, odd headers, and what a table must not leave open."""
 
+import itertools
+
 import pytest
 
 from input_pipeline.errors import UserError
@@ -68,6 +70,9 @@ def epochs(head: str, end: int, step: int, form: str, less: int = 0) -> str:
         ("When,Stage\n23:50:03,W\n", "line 1: times, but no column .*; is it column 1"),
         ("duration,stage\n60,W\n30,N1\n", "line 1: times, but no column"),
         ("onset,duration,stage\n0,30,W,Erika\n", "line 2: 4 cells, expected 3"),
+        ("0,30,W\n30,30,N1,x\n", "line 2: 4 cells, expected 3"),
+        ("23:50:03,30,W\n23:50:33,30,W\n", "line 1: "),
+        ("label\nW\nN1\n", "line 1: 5 characters .letters. is no stage"),
         ("onset,duration,stage\n", "a header in line 1, but no stages"),
         ("onset,duration,stage\nn/a,30,W\n", "line 2: onset and duration must be seconds"),
         ("onset,duration,stage\n0,30,Erika\n", "line 2: 5 characters .letters. is no stage"),
@@ -111,6 +116,81 @@ def test_a_clock_that_is_set_in_the_night_moves_no_stage(read, form):
     assert whole.onset_s[-1] == 7200 - 243 + 11 * 30 and whole.stage[-1] == 2
     pause = read(set_clock(1, unscored=3, form=form))  # nobody scored for an hour and more
     assert pause.onset_s[-1] == 7200 - 243 + 3600 + 14 * 30
+
+
+@pytest.mark.parametrize(
+    ("count", "end", "unit"),
+    [
+        (25, 30.55, "minutes"),
+        (25, 29.45, "minutes"),
+        (20, 30, "minutes"),
+        (19, 30, None),  # so few may cover a small part of a night
+        (25, 30.7, None),  # two hundredths beside the PSG are too many
+        (25, 29.3, None),
+        (25, 60.5, "epochs"),
+        (25, 90.8, "epochs"),
+        (25, 93, None),
+    ],
+)
+def test_times_that_would_fill_the_psg_in_another_unit(read, count, end, unit):
+    """A PSG of 30 minutes."""
+    edges = [end * k / count for k in range(count + 1)]
+    rows = [f"{a:.6f},{b:.6f},N2\n" for a, b in itertools.pairwise(edges)]
+    text = "onset,end,stage\n" + "".join(rows)
+    if unit:
+        with pytest.raises(UserError, match=f"times end at {end:g}, .*: are they {unit}"):
+            read(text)
+    elif end >= 30:
+        assert read(text).stage.tolist() == [2] * int(end // 30)
+    if end > 30:
+        assert set(read(text, hypnogram_epoch_s=30).stage.tolist()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("text", "stages", "first"),
+    [
+        ("Time,Duration,Stage\n23:50:33,30,W\n", [0], 30),  # one row
+        ("Time;Duration;Stage\n23:51;60;N2\n23:52;60;N1\n", [2, 2, 1, 1], 57),
+        # Events at one moment, to the second; and some that say none.
+        (
+            "Time;Duration;Event\n23:50:03;30;Sleep stage W\n23:50:03;5;remark\n"
+            "23:50:33;30;Sleep stage N2\nn/a;5;remark\nn/a;5;remark\n",
+            [0, 2],
+            0,
+        ),
+        ("0,30,W\n60,30,N2\n30,15,N1\n", [0, -1, 2], 0),  # the last row counts once
+        ("\n0,30,W\n30,30,N1\n", [0, 1], 0),
+    ],
+)
+def test_what_a_table_leaves_open_harmlessly(read, text, stages, first):
+    found = read(text)
+    assert (found.stage.tolist(), found.onset_s[0]) == (stages, first)
+
+
+def test_scorers_in_rows_and_columns_of_one_name(read):
+    rows = "Time;Duration;Stage;Scorer\n23:51;60;W;a\n23:51;60;N1;b\n"
+    columns = "onset,duration,stage,stage\n0,30,W,N1\n"
+    for text in (rows, columns):
+        assert set(read(text, scorer="1").stage) == {0}
+        assert set(read(text, scorer="2").stage) == {1}
+
+
+def test_a_time_may_be_a_second_beside_its_epochs_number(read):
+    text = "Epoch,onset,Stage\n1,0,W\n2,{},N1\n3,60,N2\n"
+    assert read(text.format(30.9)).stage.tolist()[0] == 0
+    with pytest.raises(UserError, match="line 3: the epoch's number and its time do not agree"):
+        read(text.format(31.2))
+
+
+def test_dates_of_some_rows_are_those_of_the_psg(read):
+    head, rest = "Time,Duration,Stage\n", "23:50:33,30,N1\n"
+    assert read(f"{head}2024-01-31 23:50:03,30,W\n{rest}").stage.tolist() == [0, 1]
+    with pytest.raises(UserError, match="another date than the PSG"):
+        read(f"{head}2024-01-11 23:50:03,30,W\n{rest}")
+
+
+def test_bare_words_of_events_are_none_where_a_column_holds_the_stages(read):
+    assert read("onset,duration,stage,event\n0,30,W,REM\n30,30,N2,REM\n").stage.tolist() == [0, 2]
 
 
 def test_an_event_without_a_time_hides_no_clock_that_is_set(read):
