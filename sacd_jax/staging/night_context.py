@@ -14,7 +14,7 @@ from sacd_jax.models.encoder import Batch, forward
 from sacd_jax.runs.model_file import Model
 
 _STEP = 120
-"""Lengths are padded to multiples of it, so that few programs are compiled."""
+"""Epochs, an hour."""
 
 
 @dataclass
@@ -25,6 +25,8 @@ class NightContext:
         model: the network.
         outputs: shapes of what it reads of an epoch, for a first look at whether it fits.
         temperature: that its scores are divided by before they become probabilities.
+        compute: (variables, batch of `CLIP_OUTPUTS` and `mask`) -> probabilities, not jitted.
+        variables: of the network, on the device.
     """
 
     model: Model
@@ -35,18 +37,24 @@ class NightContext:
         """Raises what a network says whose weights do not fit."""
         network = models.create(self.model.encoder, self.model.num_classes, **self.model.options)
 
-        def probabilities(variables: Any, batch: Batch) -> jax.Array:
+        def compute(variables: Any, batch: Batch) -> jax.Array:
             output, _ = forward(network, variables, batch, train=False)
             return jax.nn.softmax(output.logits / self.temperature, axis=-1)
 
-        self._probabilities = jax.jit(probabilities)
-        self._variables = jax.device_put(self.model.variables)
-        jax.eval_shape(self._probabilities, self._variables, self.outputs)
+        self.compute = compute
+        self._probabilities = jax.jit(compute)
+        self.variables = jax.device_put(self.model.variables)
+        jax.eval_shape(compute, self.variables, self.outputs)
 
     @property
     def look_ahead(self) -> int | None:
         """Later epochs that the stage of an epoch may depend on; None: all of the piece."""
         return self.model.options.get("look_ahead")
+
+    @property
+    def step(self) -> int:
+        """Lengths of pieces are padded to multiples of it, so that few programs are compiled."""
+        return _STEP * (1 + (self.look_ahead or 0) // _STEP)
 
     @property
     def words(self) -> str:
@@ -77,9 +85,9 @@ class NightContext:
         for piece in np.split(np.arange(len(seen)), np.flatnonzero(np.diff(seen)) + 1):
             if not seen[piece[0]]:
                 continue
-            padding = ((0, -len(piece) % _STEP), (0, 0))
+            padding = ((0, -len(piece) % self.step), (0, 0))
             rows = zip(CLIP_OUTPUTS, (embedding, logits), strict=True)
             batch = {name: np.pad(array[piece], padding)[None] for name, array in rows}
             batch["mask"] = (np.arange(batch["clip_logits"].shape[1]) < len(piece))[None]
-            found[piece] = self._probabilities(self._variables, batch)[: len(piece)]
+            found[piece] = self._probabilities(self.variables, batch)[: len(piece)]
         return found

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax.errors import FlaxError
+from jaxtyping import Bool, Float32, UInt8
 
 from input_pipeline.clip_arrays import INPUTS
 from input_pipeline.clips import ClipSettings, read_clip
@@ -53,8 +54,10 @@ class Stager:
         temperature: that scores are divided by before they become probabilities.
         context: the model of a network over the night, which has the last word; None: each epoch
             stands alone.
-        compute: (variables, uint8 [clips, *clip_shape]) -> probabilities [clips, 5], not jitted.
+        compute: (variables, uint8 [clips, *clip_shape]) -> `probabilities` [clips, 5] of each alone
+            and, with context, what that reads; not jitted.
         variables: of the network, its norms folded, on the device.
+        over_night: the network over the night, ready to be used; None: each epoch stands alone.
         taken: indices of the frames of a clip that the network sees.
     """
 
@@ -69,7 +72,7 @@ class Stager:
     def __post_init__(self) -> None:
         encoder = models.create(self.model.encoder, self.model.num_classes, **self.model.options)
 
-        def outputs(variables: Any, video: jax.Array) -> dict[str, jax.Array]:
+        def compute(variables: Any, video: jax.Array) -> dict[str, jax.Array]:
             batch = centred({"video": video}, self.augment)
             output, _ = forward(encoder, variables, batch, train=False)
             scores = output.logits.astype(np.float32) / self.temperature
@@ -78,16 +81,15 @@ class Stager:
                 said |= zip(CLIP_OUTPUTS, (output.embedding, output.logits), strict=True)
             return said
 
-        self.compute = lambda variables, video: outputs(variables, video)["probabilities"]
-        self._outputs = jax.jit(outputs)
+        self.compute = compute
         self.taken = self.sampling.indices(self.clips.frames, self.clips.frame_rate)
         example = centred({"video": np.zeros((1, *self.clip_shape), np.uint8)}, self.augment)
         self.variables = jax.device_put(fold_norms(encoder, self.model.variables, example))
-        self._shapes = jax.eval_shape(self._outputs, self.variables, self._batch)
-        self._over_night = None
+        self._shapes = jax.eval_shape(compute, self.variables, self._batch)
+        self.over_night = None
         if self.context is not None:
-            self._over_night = NightContext(self.context, self._shapes, self.temperature)
-            self.facts = {**self.facts, "context over the night": self._over_night.words}
+            self.over_night = NightContext(self.context, self._shapes, self.temperature)
+            self.facts = {**self.facts, "context over the night": self.over_night.words}
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
@@ -100,7 +102,7 @@ class Stager:
 
     @cached_property
     def _compiled(self) -> jax.stages.Compiled:
-        return self._outputs.lower(self.variables, self._batch).compile()
+        return jax.jit(self.compute).lower(self.variables, self._batch).compile()
 
     def predict(
         self,
@@ -178,11 +180,30 @@ class Stager:
             notes = tuple(reader.notes)
         memory.give_back()
         probabilities = said["probabilities"]
-        if self._over_night is not None:
+        if self.over_night is not None:
             seen = np.isfinite(probabilities).all(-1)
-            probabilities = self._over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
+            probabilities = self.over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
         facts = {"start": start, "clock": clock, "notes": notes, "model": dict(self.facts)}
         return StagedNight(probabilities, *signals, **facts)
+
+    def probabilities(
+        self,
+        video: UInt8[np.ndarray, "clips frames height width 1"],
+        seen: Bool[np.ndarray, " clips"],
+    ) -> Float32[np.ndarray, "clips 5"]:
+        """Probabilities of the stages of clips, with context those of a night in their order.
+
+        Args:
+            video: frames that are taken, see `clip_shape`.
+            seen: False where a clip shows nothing.
+
+        Returns:
+            f32 [clips, 5], NaN where nothing is seen.
+        """
+        said = jax.device_get(jax.jit(self.compute)(self.variables, video))
+        if self.over_night is None:
+            return np.where(seen[:, None], said["probabilities"], np.float32(np.nan))
+        return self.over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
 
     def _stage(
         self,

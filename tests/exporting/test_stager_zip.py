@@ -6,18 +6,20 @@ import json
 import zipfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from jax import export as jax_export
 
+from input_pipeline.clips import read_clip
 from input_pipeline.errors import UserError
+from input_pipeline.readers.video import open_video
 from input_pipeline.stages import STAGES
 from sacd_jax import export
 from sacd_jax.exporting import stager_zip
 from sacd_jax.exporting.stage_clips import ExportedStager
 from sacd_jax.staging.stager import Stager, load_stager
-from tests.staging.test_stager import store
+from tests.staging.test_night_context import store_context
+from tests.staging.test_stager import every_second, store, write
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,49 @@ def test_it_says_what_the_stager_says_without_the_package(
     arguments = ("-", str(exported), "clips.npy")
     printed = run_python(ALONE, *arguments, devices=1, cwd=tmp_path).stdout
     rows = list(csv.DictReader(printed.splitlines()))
-    expected = jax.jit(stager.compute)(stager.variables, clips[:, stager.taken])
+    expected = stager.probabilities(clips[:, stager.taken], np.ones(5, bool))
     found = [[float(row[name]) for name in STAGES] for row in rows]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.ptp(expected, axis=0).max() > 1e-3  # it depends on the pictures
     assert [row["stage"] for row in rows] == [STAGES[int(best)] for best in np.argmax(expected, -1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look_ahead", [0, 3, None])
+def test_with_context_it_says_what_predict_says_of_a_night_with_a_hole(
+    run_python, tmp_path, look_ahead
+) -> None:
+    model = store_context(tmp_path / "run", look_ahead)
+    stager = load_stager(model)
+    stamps = [stamp for stamp in every_second(4.0, 245.0) if not 91 <= stamp < 118]
+    video = write(tmp_path / "night.mkv", stamps)
+    night = stager.predict(video)
+    assert night.reasons == ("",) * 3 + ("missing frames",) + ("",) * 4
+    clips = np.zeros((8, 30, 24, 32, 1), np.uint8)
+    with open_video([video], name="night") as reader:
+        for epoch in range(8):
+            frames, _ = read_clip(reader, epoch * 30.0 + np.arange(30), stager.clips)
+            clips[epoch] = 0 if frames is None else frames
+    out = tmp_path / "stager.zip"
+    export.main(["--model", str(model), "--out", str(out)])
+    with zipfile.ZipFile(out) as file:
+        file.extract("stage_clips.py", tmp_path)
+        assert "those of one night" in file.read("MODEL_CARD.md").decode()
+        program = jax_export.deserialize(bytearray(file.read("over_night.jax")))
+        assert program.platforms == ("cpu", "cuda", "tpu")
+        facts = json.loads(file.read("stager.json"))["over_night"]
+    assert facts["network"]["options"]["look_ahead"] == look_ahead and "unbroken" in facts["sees"]
+    np.save(tmp_path / "clips.npy", clips)
+    np.save(tmp_path / "seen.npy", night.scored)
+    arguments = ("-", str(out), "clips.npy", "seen.npy")
+    printed = run_python(ALONE, *arguments, devices=1, cwd=tmp_path).stdout
+    rows = list(csv.DictReader(printed.splitlines()))
+    stages = [STAGES[label] if label >= 0 else "" for label in night.stage]
+    assert [row["stage"] for row in rows] == stages
+    found = [[float(row[name] or "nan") for name in STAGES] for row in rows]
+    np.testing.assert_allclose(found, night.probabilities, atol=1e-5)
+    alone = stager.compute(stager.variables, clips[:1, stager.taken])["probabilities"]
+    assert np.abs(alone - night.probabilities[0]).max() > 1e-3  # context has the last word
 
 
 def test_it_holds_a_program_for_each_platform_and_says_what_it_is(exported) -> None:
@@ -77,7 +117,7 @@ def test_it_holds_a_program_for_each_platform_and_says_what_it_is(exported) -> N
             assert hashlib.sha256(file.read(name)).hexdigest() == digest
     for name, program in programs.items():
         assert program.platforms == (name,)
-        assert str(program.out_avals[0].shape) == "(clips, 5)"
+        assert [str(each.shape) for each in program.out_avals] == ["(clips, 5)"]
     assert len({program.mlir_module_serialized for program in programs.values()}) == 3
     assert facts["stages"] == list(STAGES) and facts["crop"] == [20, 28]
     for words in ("Not a medical device", "says nothing about a person", facts["weights"]):
@@ -136,5 +176,8 @@ def test_a_whole_file_whose_content_was_changed_is_told_by_its_digest(exported, 
 
 
 def test_clips_of_another_shape_are_refused(exported) -> None:
+    stager = ExportedStager(exported)
     with pytest.raises(ValueError, match=r"expected uint8 of shape \(clips, 30, 24, 32, 1\)"):
-        ExportedStager(exported).probabilities(np.zeros((2, 16, 24, 32, 1), np.uint8))
+        stager.probabilities(np.zeros((2, 16, 24, 32, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"seen is int64 \(2,\); expected bool of shape \(2,\)"):
+        stager.probabilities(np.zeros((2, 30, 24, 32, 1), np.uint8), np.array([0, 1]))

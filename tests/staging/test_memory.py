@@ -58,7 +58,7 @@ def test_compilers_work_while_no_video_is_open(tmp_path, monkeypatch) -> None:
     noting(jax.stages.Lowered, "compile", "compile")
     noting(memory, "give_back", "give back")
     stager = load_stager(store_context(tmp_path / "run", None))
-    noting(stager._over_night, "probabilities", "context")
+    noting(stager.over_night, "probabilities", "context")
     for name in ("first", "second"):
         stager.predict(write(tmp_path / f"{name}.mkv", every_second(4.0, 65.0)))
     opened = ["give back", "open", "close", "give back", "context"]

@@ -8,7 +8,6 @@ import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax import models
-from sacd_jax.exporting import stager_zip
 from sacd_jax.models.encoder import init_variables
 from sacd_jax.runs import model_file
 from sacd_jax.runs.run_folder import RunFolder
@@ -79,8 +78,6 @@ def test_a_night_is_staged_with_both_networks_and_says_how_late_a_stage_is_known
     assert "simulated nights" in page
     late = stagers[None].predict(video).model["context over the night"]
     assert late.endswith("all after it: a stage is known when the piece has ended")
-    with pytest.raises(UserError, match="a zip file holds a network of single clips"):
-        stager_zip.write(stagers[1], tmp_path / "stager.zip")
 
 
 def test_a_stream_says_the_same_up_to_what_it_looks_ahead(stagers, tmp_path) -> None:
