@@ -9,6 +9,10 @@ FULL_NIGHT_HOURS = 5.0
 EARLY_REM_MINUTES = 15.0
 ONE_STAGE_HOURS = 3.0
 STILL_MINUTES = 20.0
+ONE_STAGE_SHARE = 0.8
+"""Of all sleep; N2 has about half of it."""
+_NOISE = 1.2
+"""Movement up to this many times the least of the night is the camera's noise."""
 
 
 def doubts(night: StagedNight) -> list[str]:
@@ -26,6 +30,10 @@ def doubts(night: StagedNight) -> list[str]:
         onset = int(asleep.argmax())
         if asleep.sum() * minutes >= FULL_NIGHT_HOURS * 60 and not rem.any():
             found.append("There is no REM sleep in a full night.")
+        largest = int(np.bincount(stage[asleep]).argmax())
+        share = (stage[asleep] == largest).mean()
+        if asleep.sum() * minutes >= ONE_STAGE_HOURS * 60 and share > ONE_STAGE_SHARE:
+            found.append(f"{stage_name(largest)} is {100 * share:.0f} % of all sleep.")
         if rem.any() and (int(rem.argmax()) - onset) * minutes < EARLY_REM_MINUTES:
             found.append(
                 f"REM sleep begins {(int(rem.argmax()) - onset) * minutes:g} min after sleep onset."
@@ -35,21 +43,27 @@ def doubts(night: StagedNight) -> list[str]:
         found.append(
             f"One stage, {stage_name(label)}, lasts {length * minutes / 60:.1f} h without a break."
         )
-    still = max((length for label, length in _runs(_still(night)) if label), default=0) * minutes
-    if still >= STILL_MINUTES:
+    begin, times = 0, []
+    for still, length in _runs(_still(night)):
+        if still and length * minutes >= STILL_MINUTES:
+            clock = night.clock_time(begin)
+            when = f"{clock:%H:%M}" if clock else f"{begin * minutes / 60:.1f} h after the start"
+            times.append(f"for {length * minutes:g} min from {when} on")
+        begin += length
+    if times:
         found.append(
-            f"For {still:.0f} min neither movement nor breathing was seen: was anybody in bed?"
+            f"Neither movement nor breathing was seen {', '.join(times)}: was anybody in bed?"
         )
     return found
 
 
 def _still(night: StagedNight) -> np.ndarray:
-    """1 where the picture shows less change than in most of the night, and no rhythm; else 0."""
+    """1 where the picture shows no more change than a camera's noise, and no rhythm; else 0."""
     seen = np.isfinite(night.movement)
     if not seen.any():
         return np.zeros(len(night), int)
-    quiet = np.nanquantile(night.movement, 0.1)
-    still = seen & (np.nan_to_num(night.movement) <= quiet) & np.isnan(night.breaths_a_minute)
+    noise = _NOISE * np.nanquantile(night.movement, 0.02)
+    still = seen & (np.nan_to_num(night.movement) <= noise) & np.isnan(night.breaths_a_minute)
     return still.astype(int)
 
 

@@ -31,6 +31,17 @@ def test_noise_has_no_rate_and_few_frames_none_either() -> None:
     assert np.isnan(breathing(clip(np.zeros(60)), 0.4))
 
 
+@pytest.mark.parametrize("period", [8, 12, 20])  # frames; key frames come so regularly
+def test_a_codec_does_not_breathe(period: int) -> None:
+    """An empty room in a compressed video: each group of pictures begins with a sharper one."""
+    frames = clip(np.zeros(60), noise=0.5).astype(float)
+    fresh = RNG.normal(0, 4, (60, *ROOM.shape))
+    since = np.arange(60) % period
+    frames += np.where(since[:, None, None, None] < 2, fresh[0], 0.2 * fresh[1])
+    frames += 0.3 * (since < 2)[:, None, None, None]
+    assert np.isnan(breathing(np.clip(np.round(frames), 0, 255).astype(np.uint8), 2.0))
+
+
 def test_movement_is_the_mean_change() -> None:
     still, moving = clip(np.zeros(60)), clip(np.where(np.arange(60) < 30, 0, 60.0))
     assert movement(moving) > movement(still)

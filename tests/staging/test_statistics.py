@@ -1,5 +1,6 @@
 """Statistics of hand-made nights, with every corner."""
 
+import numpy as np
 import pytest
 
 from sacd_jax.staging.plausibility import doubts
@@ -68,11 +69,35 @@ def test_views_add_probabilities_up() -> None:
         (["W"] * 20 + ["N1"] * 4 + ["REM"] * 40, "REM sleep begins 2 min after sleep onset"),
         (["W", "N2"] * 60 + ["N3"] * 4 * EPOCHS_AN_HOUR, "One stage, N3, lasts 4.0 h"),
         (["W"] * 100, "No sleep was found"),
+        ((["N2"] * 40 + ["N3", "REM"]) * 10, "N2 is 95 % of all sleep"),
         (["N2"] * 60 + [""] * 60, "50 % of the night could not be scored"),
     ],
 )
 def test_an_implausible_night_is_doubted(stages, words) -> None:
     assert any(words in doubt for doubt in doubts(staged(stages)))
+
+
+def empty_from(begin: int, epochs: int, breaths: float = np.nan) -> dict[str, np.ndarray]:
+    """Movement and breathing of a night of which a part shows an empty bed."""
+    rng = np.random.default_rng(0)
+    movement = 0.45 + 0.03 * rng.random(960) + (rng.random(960) < 0.1)
+    rate = np.full(960, 14.0)
+    movement[begin : begin + epochs] = 0.38 + 0.004 * rng.random(epochs)
+    rate[begin : begin + epochs] = breaths
+    return {"movement": movement.astype(np.float32), "breaths_a_minute": rate.astype(np.float32)}
+
+
+@pytest.mark.parametrize(("begin", "epochs"), [(0, 960), (480, 480), (100, 50)])
+def test_an_empty_bed_is_doubted_however_long_it_is_empty(begin: int, epochs: int) -> None:
+    cycle = ["N1"] * 8 + ["N2"] * 60 + ["N3"] * 40 + ["N2"] * 40 + ["REM"] * 30 + ["W"] * 14
+    found = [each for each in doubts(staged(cycle * 5, **empty_from(begin, epochs)))]
+    (words,) = [each for each in found if "Neither movement nor breathing" in each]
+    clock = {0: "22:57", 480: "02:57", 100: "23:47"}[begin]
+    assert f"for {epochs / 2:g} min from {clock} on" in words
+    assert doubts(staged(cycle * 5, **empty_from(begin, min(epochs, 39)))) == found[:-1]
+    assert doubts(staged(cycle * 5, **empty_from(begin, epochs, 14.0))) == found[:-1]
+    relative = doubts(staged(cycle * 5, **empty_from(begin, epochs), start=None))[-1]
+    assert f"from {begin / 120:.1f} h after the start on" in relative
 
 
 def test_a_usual_night_is_not() -> None:
