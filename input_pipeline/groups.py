@@ -130,7 +130,7 @@ class SequenceSchedule:
     """
 
     def __init__(self, table: ClipTable, length: int, lanes: int, seed: int | None):
-        self._lanes, self._seed, self._padding = lanes, seed, len(table)
+        self._lanes, self._seed = lanes, seed
         self._pieces = [padded(run, length, len(table)).reshape(-1, length) for run in table.runs()]
         self._empty = np.full(length, len(table))
         # Per lane: the steps at which it takes a new piece, and which piece that is.

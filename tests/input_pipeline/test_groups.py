@@ -1,5 +1,6 @@
 """Orders of reading: every clip once, never across nights or gaps."""
 
+import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -12,10 +13,13 @@ from input_pipeline.datasets import ClipTable
 from input_pipeline.groups import (
     SequenceSchedule,
     balanced,
+    groups_of_shares,
     labelled_clips,
     neighbours,
+    padded,
     share_bounds,
     shuffled_groups,
+    steps_per_pass,
 )
 
 
@@ -151,6 +155,48 @@ def test_a_single_lane_reads_whole_passes_in_new_orders():
         rows = np.concatenate(one)
         assert sorted(rows[rows < len(table)].tolist()) == list(range(len(table)))
     assert len({np.concatenate(one).tobytes() for one in passes}) == 3
+
+
+def test_endless_sequences_stay_what_they_are():
+    """A run that goes on, on another machine or with another NumPy, reads the same."""
+    table = table_of([[(1, 0)] * count for count in (3, 5, 2, 4)])  # rows 0, 3, 8, 10 begin
+    schedule = SequenceSchedule(table, 2, 2, seed=5)
+    lanes = [[schedule[2 * step + lane] for step in range(7)] for lane in range(2)]
+    for lane, (rows, begins) in zip(
+        lanes,
+        (
+            ([[10, 11], [12, 13], [8, 9], [0, 1], [2, 14], [10, 11], [12, 13]], "1011010"),
+            ([[3, 4], [5, 6], [7, 14], [8, 9], [0, 1], [2, 14], [3, 4]], "1001101"),
+        ),
+        strict=True,
+    ):
+        assert [found.tolist() for found, _ in lane] == rows
+        assert "".join(str(int(is_first)) for _, is_first in lane) == begins
+    assert len(schedule) == sys.maxsize // 2 * 2
+
+
+def test_neighbours_and_shares_by_hand():
+    stages = [0, 0, 0, 0, 0, -1, 0, 0, 0]
+    table = table_of([[(1, stage) for stage in stages]])
+    assert neighbours(table, 2).tolist() == [[0, 1], [2, 3], [3, 4], [6, 7], [7, 8]]
+    assert neighbours(table, 3, unlabelled=True).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    shares = groups_of_shares(table, 2, "contiguous", 2)
+    assert [groups.tolist() for groups in shares] == [[[0, 1], [2, 3]], [[6, 7], [7, 8]]]
+    shares = groups_of_shares(table, 2, "shuffled", 2, unlabelled=True)
+    assert [groups.ravel().tolist() for groups in shares] == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    assert padded(np.arange(5), 4, 9).tolist() == [0, 1, 2, 3, 4, 9, 9, 9]
+    assert padded(np.arange(4), 4, 9).tolist() == [0, 1, 2, 3]
+
+
+def test_how_many_steps_are_a_pass():
+    table = table_of([[(1, 0)] * 20 + [(1, 1)] * 6 + [(1, -1)] * 4, [(1, 2)] * 33])
+    assert steps_per_pass(table, 4) == 59 / 4
+    assert steps_per_pass(table, 4, unlabelled=True) == 63 / 4
+    assert steps_per_pass(table, 4, "balanced") == 3 * 33 / 4
+    assert steps_per_pass(table, 32, "contiguous") == (2 + 3) * 16 / 32
+    assert steps_per_pass(table, 10, "contiguous", 10) == (3 + 4) * 10 / 10
+    for batch_size, lanes in ((32, 2), (47, 2), (48, 3), (8, 1)):
+        assert steps_per_pass(table, batch_size, "sequences") == (2 + 3) / lanes
 
 
 @given(clips=st.integers(0, 500), shares=st.integers(1, 40))

@@ -38,13 +38,23 @@ def test_the_line_is_right_all_through_the_night(seed, offset, drift, prior):
     )
     assert result.residual_s < 0.2
     assert result.confidence > 5
+    np.testing.assert_array_equal(result.window_s[:2] % 120, 60)
+    middle = float(result.window_s.mean())
+    best = Clock(offset, drift).psg_seconds(middle) - prior.psg_seconds(middle)
+    assert result.lags_s[result.score.argmax()] == pytest.approx(best, abs=0.13)  # half a bin
 
 
 @pytest.mark.parametrize("lacking", ["movement", "breathing"])
 def test_one_of_the_two_suffices(lacking):
     video, psg = sides(5, 1.0, Clock(41.7, 30.0))
-    nothing = np.zeros_like(psg.movement) if lacking == "movement" else ()
-    result = found(video, replace(psg, **{lacking: nothing}))
+    if lacking == "movement":
+        silent = np.zeros_like(psg.movement)
+        psg = replace(psg, movement=silent, breathing=(silent, *psg.breathing))  # a loose belt
+        video = replace(video, movement=0 * video.movement)
+    else:
+        psg = replace(psg, breathing=())
+        video = replace(video, breathing=0 * video.breathing)
+    result = found(video, psg)
     assert result.refusal is None
     assert result.clock.offset_s == pytest.approx(41.7, abs=0.3)
 

@@ -47,6 +47,10 @@ def test_an_empty_line_is_an_unscored_epoch(read):
     assert "1 empty lines before the first stage" in hypnogram.notes[0]
 
 
+def test_a_first_stage_that_may_be_a_header_stands_among_its_kind(read):
+    assert read("Sleep stage 1\nSleep stage 2\n?\n").stage.tolist() == [1, 2, -1]
+
+
 def test_what_ends_a_line(read):
     assert read(b"W\r\r\nN1\r\r\nN2\r\r\n").stage.tolist() == [0, 1, 2]
     assert read(b"W\rN1\rN2").stage.tolist() == [0, 1, 2]
