@@ -15,7 +15,8 @@ from jax.experimental import multihost_utils
 def digests(tree: Any) -> dict[str, str]:
     """Path of each array of a tree -> 16 hex digits of its values, bit for bit.
 
-    All processes must call it; all get the same but for arrays of which each holds a copy.
+    All processes must call it; all get the same but for arrays of which each holds a copy. NumPy's
+    arrays count as such.
     """
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
@@ -23,7 +24,8 @@ def digests(tree: Any) -> dict[str, str]:
     shared = [
         name
         for name, leaf in named.items()
-        if not (leaf.is_fully_replicated or leaf.is_fully_addressable)
+        if isinstance(leaf, jax.Array)
+        and not (leaf.is_fully_replicated or leaf.is_fully_addressable)
     ]
     if shared:
         # As 32-bit words: JAX has no wider ones here.
@@ -33,8 +35,10 @@ def digests(tree: Any) -> dict[str, str]:
     return {name: f"{value:016x}" for name, value in found.items()}
 
 
-def _of_mine(array: jax.Array) -> int:
+def _of_mine(array: jax.Array | np.ndarray) -> int:
     """The sum over the rows that this process answers for."""
+    if isinstance(array, np.ndarray):
+        return _of_rows(array, 0)
     if array.is_fully_replicated:
         return _of_rows(np.asarray(array.addressable_data(0)), 0)
     mine = [shard for shard in array.addressable_shards if shard.replica_id == 0]

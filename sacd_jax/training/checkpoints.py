@@ -10,6 +10,7 @@ import logging
 import shutil
 import sys
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class Checkpoints:
         _expect_late_complaints()
         self._facts, self._folder, self._keep = facts, folder, keep
         self._step, self._needed = 0, 0
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._begun: Future[None] | None = None
         if jax.process_index() == 0 and folder.is_dir():
             self._set_aside_unlisted()
         parallel.wait_for_all("open checkpoints")
@@ -68,23 +71,34 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: Any, step: int) -> None:
-        """Starts writing a checkpoint; raises what went wrong with the previous one."""
+        """Starts writing a checkpoint; raises what went wrong with the previous one.
+
+        The state may be donated as soon as this returns.
+        """
+        self.wait()
         # Asked first: a write that fails half-way buries its reason under the tracebacks of others.
         leaves = jax.tree.leaves(state)
         self._needed = sum(leaf.nbytes + _OVERHEAD for leaf in leaves) + _OWN_FILES
         self._step = step
         check_room(self._folder / str(step), self._needed)
-        facts = {**self._facts, **_shapes(state), _DIGESTS: digests(state)}
+        if jax.process_count() == 1:
+            self._begun = self._thread.submit(self._begin, _on_host(state), step)
+            return
+        # Orbax's barriers are collectives here: all processes need them between the same steps.
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    facts=ocp.args.JsonSave({**facts, KEY: json_digest(facts)}),
-                ),
-            )
+            self._begin(state, step)
         except Exception as error:
             raise self._named(error) from None
+
+    def _begin(self, state: Any, step: int) -> None:
+        facts = {**self._facts, **_shapes(state), _DIGESTS: digests(state)}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state),
+                facts=ocp.args.JsonSave({**facts, KEY: json_digest(facts)}),
+            ),
+        )
 
     def restore(self, like: Any) -> tuple[Any, int] | None:
         """The newest whole state, laid out like `like` (arrays with shardings), and its step.
@@ -174,6 +188,7 @@ class Checkpoints:
     def wait(self) -> None:
         """Returns when everything is on disk; raises what went wrong in the background."""
         try:
+            self._wait_for_begun()
             self._manager.wait_until_finished()
             self._manager.check_for_errors()
         except Exception as error:
@@ -182,9 +197,18 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for what is being written and frees the writer's threads; raises as `wait` does."""
         try:
-            self._manager.close()
+            try:
+                self._wait_for_begun()
+            finally:
+                self._thread.shutdown()
+                self._manager.close()
         except Exception as error:
             raise self._named(error) from None
+
+    def _wait_for_begun(self) -> None:
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.result()
 
     def _named(self, error: Exception) -> Exception:
         # Orbax and TensorStore wrap the operating system's word in errors of their own, or lose it.
@@ -219,6 +243,13 @@ def _any_process(mine: bool) -> bool:
     if jax.process_count() == 1:
         return mine
     return bool(np.any(multihost_utils.process_allgather(np.array(mine))))
+
+
+def _on_host(state: Any) -> Any:
+    """A copy in the host's memory; NumPy's view of an array on a CPU would be donated with it."""
+    for leaf in jax.tree.leaves(state):
+        leaf.copy_to_host_async()
+    return jax.tree.map(np.array, state)
 
 
 def _shapes(state: Any) -> dict[str, str]:

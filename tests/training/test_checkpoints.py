@@ -3,6 +3,7 @@
 import errno
 import re
 import shutil
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from input_pipeline.disk import DiskFullError
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
 from sacd_jax.training import checkpoints
+from sacd_jax.training.array_digests import digests
 from sacd_jax.training.checkpoints import Checkpoints
 
 
@@ -43,6 +45,31 @@ def test_round_trip_is_bit_for_bit(tmp_path):
     back = restored[0]
     jax.tree.map(np.testing.assert_array_equal, back, state(3))
     assert back["labels"].dtype == jnp.int32
+    reader.close()
+
+
+def test_steps_go_on_before_digests_are_taken(tmp_path, monkeypatch):
+    """What is stored is the state that was handed over, though the next step has its memory."""
+    stepped = threading.Event()
+
+    def late(tree):
+        assert stepped.wait(30)
+        return digests(tree)
+
+    monkeypatch.setattr(checkpoints, "digests", late)
+    writer = Checkpoints(tmp_path / "c", {})
+    saved = state(1)
+    writer.save(saved, 1)
+    step = jax.jit(lambda tree: jax.tree.map(lambda x: x + x, tree), donate_argnums=0)
+    jax.block_until_ready(step(saved))
+    assert saved["params"]["w"].is_deleted()
+    stepped.set()
+    writer.close()
+    monkeypatch.undo()
+    reader = Checkpoints(tmp_path / "c", {})
+    restored = reader.restore(state())
+    assert restored is not None
+    jax.tree.map(np.testing.assert_array_equal, restored[0], state(1))
     reader.close()
 
 
@@ -232,8 +259,9 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(writer._manager, "save", full)
     said = r"c/1: no space left .* needs about 1.\d MB, .* are free"
+    writer.save(state(), 1)
     with pytest.raises(DiskFullError, match=said) as raised:
-        writer.save(state(), 1)
+        writer.wait()
     assert raised.value.errno == errno.ENOSPC
     writer.close()
 
