@@ -1,6 +1,7 @@
 """Stages a night from its infrared video alone: hypnogram files, statistics and a page."""
 
 import argparse
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +30,13 @@ def main(argv: list[str] | None = None) -> None:
     add("--video", type=Path, nargs="+", help="a file, a folder, or several files of one night")
     add("--manifest", type=Path, help="stages every night of a manifest that has a video")
     add("--out", type=Path, required=True, help="folder for the results")
-    add("--start", help="local clock time of the video's first moment, 2024-01-31T22:15:03")
+    add(
+        "--start",
+        nargs="+",
+        default=(),
+        help="local clock time of the video's first moment, 2024-01-31T22:15:03; of several files "
+        "without a clock, one for each",
+    )
     add("--name", default="night", help="what results call the night (%(default)s)")
     add("--threads", type=int, default=0, help="that decode; 0 lets FFmpeg choose")
     arguments = parser.parse_args(argv)
@@ -40,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.video is not None:
         night = stager.predict(
             arguments.video,
-            start=_moment(arguments.start),
+            start=[_moment(text) for text in arguments.start],
             name=arguments.name,
             threads=arguments.threads,
         )
@@ -52,12 +59,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
+    """Stages one night after the other; one that cannot be read is named, and the others go on."""
     nights = [night for night in read_manifest(arguments.manifest) if night.video is not None]
     if not nights:
         raise UserError(f"manifest {arguments.manifest}: no night has a video")
+    left_out = 0
     for night in nights:
-        staged = stager.predict_night(night, threads=arguments.threads)
+        try:
+            staged = stager.predict_night(night, threads=arguments.threads)
+        except UserError as error:
+            print(f"not staged: {error}", file=sys.stderr, flush=True)
+            left_out += 1
+            continue
         write(staged, arguments.out / night.night_id, night.night_id)
+    if left_out:
+        raise UserError(f"{left_out} of {len(nights)} nights could not be staged, see above")
 
 
 def write(night: StagedNight, folder: Path, name: str) -> None:
@@ -82,9 +98,7 @@ def write(night: StagedNight, folder: Path, name: str) -> None:
     print(f"{len(night)} epochs, {unscored} not scored; page: {folder / 'report.html'}")
 
 
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+def _moment(text: str) -> datetime:
     try:
         return parse_moment(text)
     except ValueError as error:

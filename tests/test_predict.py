@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -89,6 +90,36 @@ def test_every_night_of_a_manifest(model, nights, tmp_path) -> None:
     (night,) = tmp_path.iterdir()
     assert {path.name for path in night.iterdir()} == FILES
     assert json.loads((night / "statistics.json").read_text())["start"]
+
+
+def test_a_night_that_cannot_be_read_stops_no_other(model, nights, tmp_path, capsys) -> None:
+    header, row = (nights / "nights.csv").read_text().splitlines()
+    (video,) = nights.rglob("*.mp4")
+    bad = row.replace("sim0000", "bad0000", 1).replace(str(video.relative_to(nights)), "bad.mp4")
+    assert "bad.mp4" in bad
+    folder = tmp_path / "nights"
+    shutil.copytree(nights, folder)
+    (folder / "bad.mp4").write_bytes(video.read_bytes()[:2000])
+    (folder / "nights.csv").write_text("\n".join([header, bad, row]) + "\n")
+    own = ["--model", str(model), "--manifest", str(folder / "nights.csv")]
+    with pytest.raises(UserError, match="1 of 2 nights could not be staged"):
+        predict.main([*own, "--out", str(tmp_path / "out")])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["sim0000"]
+    words = "not staged: night bad0000: the video cannot be opened"
+    assert words in capsys.readouterr().err
+
+
+def test_files_without_a_clock_are_placed_by_a_start_for_each(model, nights, tmp_path) -> None:
+    (video,) = nights.rglob("*.mp4")
+    own = ["--model", str(model), "--out", str(tmp_path / "out"), "--video"]
+    for name in ("b.mp4", "a.mp4"):
+        own.append(str(shutil.copy(video, tmp_path / name)))
+    with pytest.raises(UserError, match=r"3 starts for 2 videos; expected one each"):
+        predict.main([*own, "--start", *["2024-03-05T22:57:40"] * 3])
+    predict.main([*own, "--start", "2024-03-05T22:57:40", "2024-03-05T23:02:40"])
+    found = json.loads((tmp_path / "out/statistics.json").read_text())
+    assert found["start"] == "2024-03-05 22:57:40" and found["epochs"] == 16
+    assert found["not_scored"] == {"between videos": 3, "missing frames": 1}
 
 
 @pytest.mark.parametrize("start", ["2024-03-05", "2024-03-05T22:57:40+01:00", "22:57"])

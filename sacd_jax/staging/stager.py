@@ -108,7 +108,7 @@ class Stager:
         self,
         video: str | Path | Sequence[str | Path],
         *,
-        start: datetime | None = None,
+        start: datetime | Sequence[datetime] | None = None,
         name: str = "night",
         threads: int = 0,
     ) -> StagedNight:
@@ -116,18 +116,25 @@ class Stager:
 
         Args:
             video: a file, a folder of files, or several files of one night.
-            start: local clock time of the video's first moment; by default what the names or the
-                containers say, and where they say nothing times are relative.
+            start: local clock time of the video's first moment, or of each of several files; by
+                default what the names or the containers say, and where they say nothing times are
+                relative.
             name: what messages call the night; a file's name, which may hold a patient's id, is
                 shown nowhere.
             threads: that decode; 0 lets FFmpeg choose.
 
         Raises:
-            UserError: the video cannot be read.
+            UserError: the video cannot be read, or there are more starts than files.
         """
         paths = _paths(video, name)
-        opened = partial(open_video, paths, name=name, threads=threads)
-        return self._predict(opened, partial(_clock, start, paths), name)
+        starts = [start] if isinstance(start, datetime) else list(start or ())
+        each = starts if len(starts) > 1 else ()
+        if len(each) > len(paths):
+            raise UserError(
+                f"night {name}: {len(each)} starts for {len(paths)} videos; expected one each"
+            )
+        opened = partial(open_video, paths, name=name, starts=each, threads=threads)
+        return self._predict(opened, partial(_clock, min(starts, default=None), paths), name)
 
     def predict_night(self, night: Night, *, threads: int = 0) -> StagedNight:
         """Stages a night of a manifest, on the clock of its PSG: what the row says of the starts of

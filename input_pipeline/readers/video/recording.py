@@ -121,8 +121,8 @@ class VideoRecording:
                 break
         raise UserError(
             f"{self._what}: nothing says when video {1 + told.index(None)} of {self._count} began; "
-            "expected names such as cam1_20240305_225740.mp4 for all of them, or a video_start for "
-            "each, with '|' between them"
+            "expected names such as cam1_20240305_225740.mp4 for all of them, or a start for each: "
+            "in a manifest video_start with '|' between them, with a command --start"
         )
 
     @property
