@@ -105,16 +105,19 @@ from sacd_jax.objectives.rows import Rows, by_rows
 mesh = parallel.make_mesh()
 rows = jax.random.normal(jax.random.key(0), (2, 16, 1024))
 weight = jax.random.normal(jax.random.key(1), (16, 16))
+masks = jnp.stack([jnp.arange(16) == 5, jnp.zeros(16, bool)], axis=1)  # one counts, and none
 
 def loss(a, b):
     def of_device(rows, weight, batch):
-        a, b = batch
+        a, b, masks = batch
+        few = sum(rows.masked_mean(a[:, n], masks[:, n]) for n in range(2))
         there, back = rows.products(a, rows.mine(rows.gather(b)))
         weight = rows.mine(weight)
-        return rows.sum(jnp.sum(weight * there**2) + jnp.sum(weight * back)), rows.sum(
+        return few, rows.sum(jnp.sum(weight * there**2) + jnp.sum(weight * back)), rows.sum(
             jnp.sum(jnp.sin(weight @ rows.gather(a)))
         )
-    return sum(by_rows(of_device, weight, (a, b)))
+    few, *others = by_rows(of_device, weight, (a, b, masks))
+    return 1e3 * few + sum(others)
 
 expected = jax.value_and_grad(loss, (0, 1))(*rows)
 placed = parallel.place(list(rows), mesh, by_rows=("0", "1"))
@@ -141,3 +144,4 @@ def test_rows_that_cannot_be_dealt_out_stay_together() -> None:
     for devices in (1, 8):
         with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((devices,), ("data",))):
             assert by_rows(where, None, batch, 4) is ALL_HERE
+            assert by_rows(where, None, (np.zeros(12), np.zeros(1024))) is ALL_HERE
