@@ -60,6 +60,7 @@ def test_scoring_that_resumes_off_the_grid_keeps_its_own():
     hypnogram = grid([(0, 60, 0), (275.5, 30, 2), (305.5, 30, 4)], name="n")
     assert hypnogram.onset_s.tolist() == [*range(0, 270, 30), 275.5, 305.5]
     assert hypnogram.stage.tolist() == [0, 0, *[-1] * 7, 2, 4]
+    assert hypnogram.mixed == 0  # what nobody scored is unknown for that alone
 
 
 def test_a_stage_without_a_duration_among_others_lasts_no_time():

@@ -158,7 +158,7 @@ def test_times_that_would_fill_the_psg_in_another_unit(read, count, end, unit):
             [0, 2],
             0,
         ),
-        ("0,30,W\n60,30,N2\n30,15,N1\n", [0, -1, 2], 0),  # the last row counts once
+        ("0,30,W\n60,30,N2\n30,15,N1", [0, -1, 2], 0),  # the last row counts once
         ("\n0,30,W\n30,30,N1\n", [0, 1], 0),
     ],
 )
