@@ -87,7 +87,7 @@ ROOMS = {
     "training": {"config", "metrics", "models", "objectives", "parallel", "peers", "runs", "tasks"},
     "report": {"calibration", "config", "metrics", "runs"},
     "analysis": {"metrics", "report", "runs"},
-    "staging": {"config", "models", "report", "runs", "tasks"},
+    "staging": {"config", "metrics", "models", "report", "runs", "tasks"},
     "exporting": {"models", "staging"},
     "sweeps": {"config", "metrics", "report", "runs", "schema", "training"},
     "pretrained": {"models", "runs"},
@@ -159,7 +159,7 @@ def test_staging_loads_no_library_of_the_training_or_of_pictures(run_python) -> 
     """They would take a third of its memory. Those of the page come when the video is closed."""
     found = run_python("import sys, sacd_jax.predict; print(*sys.modules)").stdout.split()
     heavy = {"grain", "orbax", "optax", "tensorstore", "matplotlib", "scipy.stats", "sklearn"}
-    heavy |= {"PIL", "edfio"}
+    heavy |= {"PIL", "edfio", "array_record"}
     assert set(found) & heavy == set()
 
 

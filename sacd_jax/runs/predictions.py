@@ -6,13 +6,16 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from input_pipeline.errors import UserError
 from input_pipeline.files import whole_file
-from input_pipeline.source import ClipSource
+
+if TYPE_CHECKING:
+    from input_pipeline.source import ClipSource  # with ArrayRecord, which staging does not need
 
 # Every member carries a checksum; a flipped flag claims encryption (RuntimeError) or an unknown
 # compression (NotImplementedError), a flipped size more memory than there is. Without its
@@ -95,7 +98,7 @@ def joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def write(
-    path: Path, outputs: Mapping[str, np.ndarray], source: ClipSource, weights: str = ""
+    path: Path, outputs: Mapping[str, np.ndarray], source: "ClipSource", weights: str = ""
 ) -> None:
     """Stores a network's outputs on a split with whose clips they are, whole or not at all.
 

@@ -36,6 +36,7 @@ from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.staging import memory, picture_signals
 from sacd_jax.staging.night_context import NightContext
 from sacd_jax.staging.staged_night import StagedNight
+from sacd_jax.staging.tested import how_tested
 from sacd_jax.tasks.augment import centred
 
 BATCH = 4
@@ -297,7 +298,8 @@ def load_stager(folder: str | Path) -> Stager:
     if model.num_classes != len(STAGES):
         raise UserError(f"{folder}: {model.num_classes} classes; expected the five sleep stages")
     inputs = model.inputs
-    fitted = temperature.read(_run_folder(Path(folder)), model_file.identity(context or model))
+    run, weights = _run_folder(Path(folder)), model_file.identity(context or model)
+    fitted = temperature.read(run, weights)
     said = "as the network says them: no temperature was fitted"
     if fitted:
         said = (
@@ -314,6 +316,7 @@ def load_stager(folder: str | Path) -> Stager:
                 "network": model.encoder,
                 **inputs["training"],
                 "validation accuracy": (context or model).accuracy,
+                **how_tested(run, weights),
                 "probabilities": said,
             },
             fitted.value if fitted else 1.0,
