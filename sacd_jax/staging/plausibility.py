@@ -9,6 +9,8 @@ FULL_NIGHT_HOURS = 5.0
 EARLY_REM_MINUTES = 15.0
 ONE_STAGE_HOURS = 3.0
 STILL_MINUTES = 20.0
+HIDDEN_MINUTES = 5.0
+"""Unscored minutes that a latency may hold."""
 ONE_STAGE_SHARE = 0.8
 """Of all sleep; N2 has about half of it."""
 _NOISE = 1.2
@@ -34,10 +36,20 @@ def doubts(night: StagedNight) -> list[str]:
         share = (stage[asleep] == largest).mean()
         if asleep.sum() * minutes >= ONE_STAGE_HOURS * 60 and share > ONE_STAGE_SHARE:
             found.append(f"{stage_name(largest)} is {100 * share:.0f} % of all sleep.")
-        if rem.any() and (int(rem.argmax()) - onset) * minutes < EARLY_REM_MINUTES:
-            found.append(
-                f"REM sleep begins {(int(rem.argmax()) - onset) * minutes:g} min after sleep onset."
-            )
+        latent = {"sleep": stage[:onset]}
+        if rem.any():
+            latent["REM sleep"] = stage[onset : int(rem.argmax())]
+            if len(latent["REM sleep"]) * minutes < EARLY_REM_MINUTES:
+                found.append(
+                    f"REM sleep begins {len(latent['REM sleep']) * minutes:g} min after sleep "
+                    "onset."
+                )
+        for name, before in latent.items():
+            if (hidden := (before < 0).sum() * minutes) >= HIDDEN_MINUTES:
+                found.append(
+                    f"{hidden:g} min before the first {name} could not be scored: it may have come "
+                    "earlier, and its latency be shorter."
+                )
     label, length = max(_runs(stage), key=lambda run: run[1])
     if label >= 0 and length * minutes > ONE_STAGE_HOURS * 60:
         found.append(

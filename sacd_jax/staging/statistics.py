@@ -21,7 +21,8 @@ DEFINITIONS = {
     "sleep_maintenance": "TST in percent of SPT",
     "awakenings": "spells of wake between sleep",
     "stage_shifts": "changes of stage within the sleep period",
-    "unscored": "minutes that could not be scored: in TIB and in nothing else",
+    "unscored": "minutes that could not be scored: neither sleep nor wake, but part of TIB, of SPT "
+    "and of the latencies that they lie in",
 }
 """What each figure is."""
 

@@ -70,6 +70,8 @@ def test_views_add_probabilities_up() -> None:
         (["W", "N2"] * 60 + ["N3"] * 4 * EPOCHS_AN_HOUR, "One stage, N3, lasts 4.0 h"),
         (["W"] * 100, "No sleep was found"),
         ((["N2"] * 40 + ["N3", "REM"]) * 10, "N2 is 95 % of all sleep"),
+        (["W"] * 4 + [""] * 20 + ["N2"] * 200, "10 min before the first sleep could not be scored"),
+        (["N2"] * 4 + [""] * 20 + ["REM"] * 200, "10 min before the first REM sleep could not be"),
         (["N2"] * 60 + [""] * 60, "50 % of the night could not be scored"),
     ],
 )
@@ -103,3 +105,5 @@ def test_an_empty_bed_is_doubted_however_long_it_is_empty(begin: int, epochs: in
 def test_a_usual_night_is_not() -> None:
     cycle = ["N1"] * 8 + ["N2"] * 60 + ["N3"] * 40 + ["N2"] * 40 + ["REM"] * 30 + ["W"] * 4
     assert doubts(staged(["W"] * 20 + cycle * 5)) == []
+    missing = ["W"] * 15 + [""] * 5 + ["N1"] * 100 + [""] * 5  # each shorter than matters
+    assert doubts(staged([*missing, *cycle * 5])) == []
