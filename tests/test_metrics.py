@@ -111,6 +111,8 @@ def test_degenerate_matrices():
     assert single["mcc"] == 0.0
     constant = metrics.from_confusion(np.array([[5, 0], [5, 0]]))
     assert constant["kappa"] == 0.0 and constant["mcc"] == 0.0
+    one = metrics.from_confusion(np.array([[1, 0], [0, 0]]))
+    assert (one["f1"], one["macro_f1"], one["support"]) == ([1.0, 0.0], 0.5, [1, 0])
     of_one_clip = metrics.from_confusion(np.array([[4, 0], [1, 0]]))
     assert of_one_clip["balanced_accuracy"] == 0.5
 

@@ -157,6 +157,18 @@ def test_a_single_lane_reads_whole_passes_in_new_orders():
     assert len({np.concatenate(one).tobytes() for one in passes}) == 3
 
 
+def test_a_lane_that_ran_out_holds_padding():
+    """Whoever keeps a state begins anew there."""
+    schedule = SequenceSchedule(table_of([[(1, 0)] * 5, [(1, 0)] * 2]), 2, 3, seed=None)
+    found = [schedule[position] for position in range(len(schedule))]
+    assert [rows.tolist() for rows, _ in found] == [
+        *([0, 1], [5, 6], [7, 7]),
+        *([2, 3], [7, 7], [7, 7]),
+        *([4, 7], [7, 7], [7, 7]),
+    ]
+    assert "".join(str(int(begins)) for _, begins in found) == "111011011"
+
+
 def test_endless_sequences_stay_what_they_are():
     """A run that goes on, on another machine or with another NumPy, reads the same."""
     table = table_of([[(1, 0)] * count for count in (3, 5, 2, 4)])  # rows 0, 3, 8, 10 begin
@@ -180,6 +192,7 @@ def test_neighbours_and_shares_by_hand():
     table = table_of([[(1, stage) for stage in stages]])
     assert neighbours(table, 2).tolist() == [[0, 1], [2, 3], [3, 4], [6, 7], [7, 8]]
     assert neighbours(table, 3, unlabelled=True).tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert shuffled_groups(table, "shuffled", 2).ravel().tolist() == [0, 1, 2, 3, 4, 6, 7, 8]
     shares = groups_of_shares(table, 2, "contiguous", 2)
     assert [groups.tolist() for groups in shares] == [[[0, 1], [2, 3]], [[6, 7], [7, 8]]]
     shares = groups_of_shares(table, 2, "shuffled", 2, unlabelled=True)
