@@ -1,5 +1,7 @@
 """The page of a night says how its network did on test subjects."""
 
+import json
+
 import numpy as np
 
 from input_pipeline.stages import STAGES
@@ -42,6 +44,15 @@ def test_a_stager_says_how_it_did_on_test_subjects_and_what_it_hardly_finds(tmp_
     assert facts["tested"].startswith("on 9 clips of 2 test subjects: accuracy 55.6 %, macro F1 ")
     assert facts["found of each stage there"] == "W 50 %, N1 0 %, N2 75 %, REM 100 %"
     assert facts["hardly ever found there"] == "N1"
+    assert "without a network there" not in facts
+    for name, task in (("rival", "boost"), ("sacd", "distill"), ("damaged", "boost")):
+        beside = RunFolder(tmp_path / name)
+        beside.path.mkdir()
+        beside.config.write_text(json.dumps({"dataset": "d", "run": {"task": task}}))
+        write_predictions(beside, "", truth, [0, 0, 1, 1, 2, 2, 2, 2, 0, 0])
+    beside.predictions("test").write_bytes(b"PK")
+    facts = load_stager(run.path).facts
+    assert facts["without a network there"].endswith("gradient boosting: rival 88.9 %")
     night = staged(list(STAGES), model=facts)
     page = night_page(night, night_statistics(night), b"", "night")
     assert "on 9 clips of 2 test subjects" in page and "Mustermann" not in page
