@@ -58,6 +58,10 @@ def initialize() -> None:
         )
         # JAX takes SIGTERM for itself, as a notice that Orbax may look at; it is ours to handle.
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+    # Of several processes on CPUs, only process 0 finds what was compiled once: keys differ. It
+    # would be ahead of the others by a compilation, and Gloo gives them half a minute.
+    if jax.distributed.is_initialized() and jax.default_backend() == "cpu":
+        jax.config.update("jax_enable_compilation_cache", False)
     # Every later run finds what was compiled once, small programs included.
     if not jax.config.jax_compilation_cache_dir:
         home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))

@@ -4,6 +4,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax import parallel
+from tests.multi_process.together import ends, processes
 
 
 def test_batches_that_cannot_be_dealt_out_are_refused():
@@ -29,7 +30,7 @@ out = jax.jit(lambda x: (x @ x.T, x[::3]))(batch["rows"])
 assert np.allclose(out[0], rows @ rows.T) and np.array_equal(out[1], rows[::3])
 parallel.initialize()
 assert not jax.distributed.is_initialized()
-assert jax.config.jax_compilation_cache_dir
+assert jax.config.jax_compilation_cache_dir and jax.config.jax_enable_compilation_cache
 """
 
 
@@ -101,3 +102,27 @@ assert all(leaf.sharding.is_fully_replicated for leaf in whole)
 np.testing.assert_array_equal(placed.buffers["bank"], bank)
 """
     run_python(code, devices=8)
+
+
+COMPILED = """
+import jax, numpy as np
+from sacd_jax import parallel
+from sacd_jax.training import compiles
+parallel.initialize()
+found = compiles.counted()
+rows = parallel.replicate({"w": np.ones((4, 4), np.float32)}, parallel.make_mesh())
+jax.block_until_ready(jax.jit(lambda tree: tree["w"] @ tree["w"])(rows))
+print(found.programs > 0, found.cached)
+parallel.wait_for_all("end")
+"""
+
+
+@pytest.mark.slow
+def test_no_process_on_a_cpu_is_ahead_of_others_by_a_compilation(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    for start in ("first", "second"):
+        with processes(2, ("-c", COMPILED), tmp_path / start) as started:
+            assert ends(started, 600) == [0, 0]
+        for number in (0, 1):
+            assert "True 0" in (tmp_path / start / f"{number}.txt").read_text()
