@@ -64,7 +64,9 @@ def test_a_night_becomes_files_and_a_page_that_name_nobody(model, nights, tmp_pa
 PEAK = """
 import sys
 from pathlib import Path
+import jax
 from sacd_jax import predict
+jax.config.update("jax_enable_compilation_cache", False)  # those of users compile
 predict.main(sys.argv[1:])
 facts = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(facts["VmHWM"].split()[0])
@@ -74,14 +76,13 @@ print(facts["VmHWM"].split()[0])
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_night_takes_less_than_400_megabytes(model, nights, run_python, tmp_path) -> None:
-    """From the start to the page; JAX and its compiler take most of it.
-
-    50 MB are left for the index of a long video."""
+    """From the start to the page; JAX and its compiler take most of it. Some is left for the index
+    of a long video, which is read when the compiler is done."""
     (video,) = nights.rglob("*.mp4")
     own = ["--model", str(model), "--video", str(video), "--out", str(tmp_path / "out")]
     kibibytes = int(run_python(PEAK, *own, devices=1).stdout.splitlines()[-1])
     print(f"{kibibytes / 1000:.0f} MB")
-    assert 50_000 < kibibytes < 342_000  # 350 MB
+    assert 50_000 < kibibytes < 366_000  # 375 MB
 
 
 def test_every_night_of_a_manifest(model, nights, tmp_path) -> None:

@@ -1,12 +1,17 @@
 """Staging a night from its video, in turns with decoding the same video and nothing else.
 
-The ratio is what staging costs beside decoding. Peak memory is this process's, of both.
+The ratio is what staging costs beside decoding. Peak memory is that of `python -m sacd_jax.predict`
+in a process of its own, from its start to the page.
 """
 
 import argparse
 import resource
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+from input_pipeline.errors import UserError
 from input_pipeline.files import write_json
 from input_pipeline.readers.video import VideoReader
 from sacd_jax.benchmarks import timing
@@ -36,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
         UserError: no such model or video, or a video that cannot be staged.
     """
     check_positive(arguments, "threads", "rounds")
+    peak = _peak_mib(arguments)
     memory.map_large_blocks()
     stager, threads = load_stager(arguments.model), arguments.threads
     epochs = 0
@@ -49,10 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
             for _ in reader.frames():
                 pass
 
-    stage()  # a video that cannot be staged ends here, in one line
     contestants = [Reading("decoding alone", decode), Reading("staging", stage)]
     timed = timing.take_turns(contestants, arguments.rounds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # Linux counts in KiB
     machine = timing.machine()
     settings = {"epochs": epochs, "threads": threads, "rounds": arguments.rounds}
     notes = (
@@ -65,3 +69,16 @@ def run(arguments: argparse.Namespace) -> None:
         results = timing.as_json(timed, epochs)
         found = {"machine": machine, "settings": settings, "peak_mib": peak, "results": results}
         write_json(arguments.json, found)
+
+
+def _peak_mib(arguments: argparse.Namespace) -> float:
+    """Peak memory of the command that stages, before this process has grown: a child counts from
+    what its parent has."""
+    with tempfile.TemporaryDirectory() as out:
+        command = [sys.executable, "-m", "sacd_jax.predict", "--out", out]
+        for name in ("model", "video", "threads"):
+            command += [f"--{name}", str(getattr(arguments, name))]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        raise UserError(f"python -m sacd_jax.predict ended with {done.returncode}, see above")
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10  # Linux counts in KiB
