@@ -5,6 +5,7 @@ other, in the order of its clips, without headers; `frame_sums` holds a checksum
 itself named with its digest in `dataset.json`. No frame is believed unchecked.
 """
 
+import bisect
 import os
 import weakref
 from collections.abc import Iterable
@@ -77,7 +78,7 @@ class FrameFiles:
         clips = [size // clip_bytes for size in sizes]
         if any(size % clip_bytes for size in sizes) or sum(clips) != len(sums):
             raise ValueError(f"{sum(sizes)} bytes of frames for {len(sums)} clips")
-        self._first = np.cumsum([0, *clips])
+        self._first = np.cumsum([0, *clips]).tolist()
 
     def read(
         self,
@@ -90,8 +91,8 @@ class FrameFiles:
         Raises:
             ValueError: a frame is not what was written; names the file.
         """
-        shard = int(np.searchsorted(self._first, row, "right")) - 1
-        first = (row - int(self._first[shard])) * self._sums.shape[1]
+        shard = bisect.bisect_right(self._first, row) - 1
+        first = (row - self._first[shard]) * self._sums.shape[1]
         file, size, sums = self._files[shard], self._frame_bytes, self._sums[row][frames].tolist()
         for target, frame, expected in zip(out, frames.tolist(), sums, strict=True):
             # preadv copies once, waits without the GIL and cannot be killed by a file that shrinks.
