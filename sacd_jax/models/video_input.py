@@ -112,8 +112,9 @@ class StemConv(nn.Module):
             return self._convolve(x - centre, summed, columns)
         # What the other colours' means add differs at the border, where padding is zero.
         offset = (scaled * (centre - mean)[:, None]).sum(-2, keepdims=True)
-        if backend() == "tpu":
+        if backend() == "tpu" and columns == 1:
             # As a second channel of ones: the offset's gradient would else read all of y's again.
+            # A width-folded stem pays more for that channel's layouts.
             both = jnp.concatenate([x - centre, jnp.ones_like(x)], -1)
             return self._convolve(both, jnp.concatenate([summed, offset], -2), columns)
         y = self._convolve(x - centre, summed, columns)
