@@ -1,19 +1,24 @@
 """Stages a night from its infrared video alone: hypnogram files, statistics and a page."""
 
 import argparse
+import json
 import sys
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 
 from input_pipeline.command_errors import one_line_errors
+from input_pipeline.digests import json_digest
 from input_pipeline.errors import UserError
 from input_pipeline.files import remove_unfinished, whole_file, write_json
-from input_pipeline.night import parse_moment, read_manifest
+from input_pipeline.fingerprints import file_fingerprint
+from input_pipeline.night import Night, parse_moment, read_manifest
 from sacd_jax.staging import memory
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.staging.stager import Stager, load_stager
 from sacd_jax.staging.statistics import night_statistics
 
+PAGE, STATISTICS = "report.html", "statistics.json"
 EXAMPLE = "python -m sacd_jax.predict --model runs/demo/sacd --video night.mp4 --out staged"
 
 
@@ -65,37 +70,72 @@ def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
         raise UserError(f"manifest {arguments.manifest}: no night has a video")
     left_out = 0
     for night in nights:
+        folder = arguments.out / night.night_id
         try:
+            made_from = _made_from(stager, night)
+            if _is_there(folder, made_from):
+                print(f"{night.night_id}: staged already, see {folder / PAGE}")
+                continue
             staged = stager.predict_night(night, threads=arguments.threads)
         except UserError as error:
             print(f"not staged: {error}", file=sys.stderr, flush=True)
             left_out += 1
             continue
-        write(staged, arguments.out / night.night_id, night.night_id)
+        write(staged, folder, night.night_id, made_from)
     if left_out:
         raise UserError(f"{left_out} of {len(nights)} nights could not be staged, see above")
 
 
-def write(night: StagedNight, folder: Path, name: str) -> None:
-    """Writes all files of a staged night and prints where the page is."""
+def _made_from(stager: Stager, night: Night) -> str:
+    """A digest of all that the files of a staged night depend on."""
+    row = (night.night_id, night.video_start, night.sync_offset_s, night.sync_drift_ppm)
+    try:
+        videos = [file_fingerprint(path) for path in night.video_files]
+    except OSError:  # reading it will say so
+        videos = []
+    version = metadata.version("sacd-jax")
+    network = (stager.model.inputs, stager.facts, stager.temperature)
+    return json_digest([str(network), str(row), videos, version])
+
+
+def _is_there(folder: Path, made_from: str) -> bool:
+    """Whether all files of a night that was made from the same are there; the page is the last."""
+    try:
+        statistics = json.loads((folder / STATISTICS).read_text())
+    except (OSError, ValueError):
+        return False
+    same = isinstance(statistics, dict) and statistics.get("made_from") == made_from
+    return same and (folder / PAGE).is_file()
+
+
+def write(night: StagedNight, folder: Path, name: str, made_from: str = "") -> None:
+    """Writes all files of a staged night and prints where the page is.
+
+    Args:
+        night: what the stager said.
+        folder: for the files.
+        name: that they call the night.
+        made_from: a digest of what it was made from, for a later start of the same command.
+    """
     # Libraries of figures and files take memory that the video and the compiler need before.
     from sacd_jax.staging import hypnogram_files
     from sacd_jax.staging.page import night_figure, night_page
 
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
+    (folder / PAGE).unlink(missing_ok=True)
     hypnogram_files.write_all(night, folder)
     statistics = night_statistics(night)
-    write_json(folder / "statistics.json", statistics)
+    write_json(folder / STATISTICS, {**statistics, "made_from": made_from})
     picture = night_figure(night)
     for file, content in {
         "hypnogram.png": picture,
-        "report.html": night_page(night, statistics, picture, name).encode(),
+        PAGE: night_page(night, statistics, picture, name).encode(),
     }.items():
         with whole_file(folder / file) as temporary:
             temporary.write_bytes(content)
     unscored = int((~night.scored).sum())
-    print(f"{len(night)} epochs, {unscored} not scored; page: {folder / 'report.html'}")
+    print(f"{len(night)} epochs, {unscored} not scored; page: {folder / PAGE}")
 
 
 def _moment(text: str) -> datetime:

@@ -12,7 +12,7 @@ from input_pipeline.errors import UserError
 from input_pipeline.simulation.nights import simulate_nights
 from input_pipeline.simulation.settings import SimulationSettings
 from sacd_jax import predict
-from tests.staging.test_stager import store
+from tests.staging.test_stager import SAMPLING, store
 
 NAME = "Mustermann_Erika_19701224"
 FILES = {
@@ -108,6 +108,36 @@ def test_a_night_that_cannot_be_read_stops_no_other(model, nights, tmp_path, cap
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sim0000"]
     words = "not staged: night bad0000: the video cannot be opened"
     assert words in capsys.readouterr().err
+
+
+def test_the_same_command_goes_on_with_the_nights_that_are_not_there(
+    model, nights, tmp_path, capsys
+) -> None:
+    """A night is staged again where another network, or another row or video of it, would say more
+    than what lies there, or where it was not written to its end."""
+    folder = tmp_path / "nights"
+    shutil.copytree(nights, folder)
+    out = tmp_path / "out"
+    page = out / "sim0000" / "report.html"
+
+    def again(model: Path) -> bool:
+        before = page.stat().st_mtime_ns if page.exists() else 0
+        own = ["--model", str(model), "--manifest", str(folder / "nights.csv"), "--out", str(out)]
+        predict.main(own)
+        written = page.stat().st_mtime_ns != before
+        assert written != ("sim0000: staged already" in capsys.readouterr().out)
+        return written
+
+    assert again(model)
+    assert not again(model)
+    page.unlink()
+    assert again(model)
+    (out / "sim0000" / "statistics.json").write_text("{")
+    assert again(model)
+    manifest = folder / "nights.csv"
+    manifest.write_text(manifest.read_text().replace(",0.0,0.0,", ",5.0,0.0,"))
+    assert again(model)
+    assert again(store(tmp_path / "other", sampling={**SAMPLING, "moments": 8}))
 
 
 def test_files_without_a_clock_are_placed_by_a_start_for_each(model, nights, tmp_path) -> None:

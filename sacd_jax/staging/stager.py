@@ -315,6 +315,7 @@ def load_stager(folder: str | Path) -> Stager:
             {
                 "network": model.encoder,
                 **inputs["training"],
+                "fingerprint of the network": weights,
                 "validation accuracy": (context or model).accuracy,
                 **how_tested(run, weights),
                 "probabilities": said,

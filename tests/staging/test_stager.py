@@ -21,6 +21,7 @@ from tests.input_pipeline import recordings
 
 CLIPS = {"frame_rate": 1.0, "height": 24, "width": 32}
 OPTIONS = {"stem_patch": 4, "width": 0.25}
+SAMPLING = {"moments": 16, "lags_s": [0.0], "mode": "spread", "validation_windows": 3}
 START = datetime(2024, 3, 5, 22, 57, 40)
 
 
@@ -33,7 +34,7 @@ def store(folder: Path, encoder: str = "r2plus1d_small", **changes) -> Path:
     rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     variables = jax.tree.map(np.asarray, partial(network.init, train=False)(rngs, batch))
     inputs = {
-        "sampling": {"moments": 16, "lags_s": [0.0], "mode": "spread", "validation_windows": 3},
+        "sampling": SAMPLING,
         "augment": {"crop": [20, 28]},
         "clips": CLIPS,
         "training": {"simulated": True},
