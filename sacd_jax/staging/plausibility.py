@@ -8,6 +8,7 @@ from sacd_jax.staging.staged_night import StagedNight, stage_name
 FULL_NIGHT_HOURS = 5.0
 EARLY_REM_MINUTES = 15.0
 ONE_STAGE_HOURS = 3.0
+LOW_SHARE = 1 / 3
 STILL_MINUTES = 20.0
 HIDDEN_MINUTES = 5.0
 """Unscored minutes that a latency may hold."""
@@ -24,6 +25,12 @@ def doubts(night: StagedNight) -> list[str]:
     unscored = int((~night.scored).sum())
     if unscored > 0.2 * len(night):
         found.append(f"{100 * unscored / len(night):.0f} % of the night could not be scored.")
+    low, scored = int(night.low_confidence.sum()), int(night.scored.sum())
+    if low > LOW_SHARE * scored:
+        found.append(
+            f"In {100 * low / scored:.0f} % of the scored epochs no stage has half of the "
+            "probability."
+        )
     asleep = stage > 0
     rem = stage == STAGES.index("REM")
     if not asleep.any():

@@ -79,6 +79,16 @@ def test_an_implausible_night_is_doubted(stages, words) -> None:
     assert any(words in doubt for doubt in doubts(staged(stages)))
 
 
+@pytest.mark.parametrize(("unsure", "doubted"), [(100, False), (460, True)])
+def test_a_network_that_is_seldom_sure_is_doubted(unsure: int, doubted: bool) -> None:
+    cycle = ["N1"] * 8 + ["N2"] * 60 + ["N3"] * 40 + ["N2"] * 40 + ["REM"] * 30 + ["W"] * 4
+    stages = ["W"] * 10 + cycle * 5
+    night = staged(stages)
+    night.probabilities[:unsure] = staged(stages, sure=0.4).probabilities[:unsure]
+    words = ["In 50 % of the scored epochs no stage has half of the probability."]
+    assert doubts(night) == words * doubted
+
+
 def empty_from(begin: int, epochs: int, breaths: float = np.nan) -> dict[str, np.ndarray]:
     """Movement and breathing of a night of which a part shows an empty bed."""
     rng = np.random.default_rng(0)
