@@ -139,6 +139,18 @@ def test_both_the_test_and_the_interval_have_a_say(gains, verdict, above_zero):
     assert found.value == pytest.approx(np.mean(gains) / 100)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_interval_that_ends_at_zero_is_noise(sign):
+    """In one sample of ten only the subject without a difference is drawn."""
+    draws = np.ones((100, 7), int)
+    draws[:10] = [7, 0, 0, 0, 0, 0, 0]
+    reference = of_hundred([50] * 7)
+    run = of_hundred([50 + sign * gain for gain in (0, 10, 11, 12, 13, 14, 15)])
+    found = statistics.differences(run, reference, STAGES, draws)["accuracy"]
+    assert found.p < 0.05 and (found.low if sign > 0 else found.high) == 0
+    assert found.verdict == "within noise"
+
+
 def test_two_subjects_have_an_interval():
     draws = statistics.resample_subjects(2, 1000)
     run, reference = of_hundred([60, 70]), of_hundred([50, 50])
@@ -152,6 +164,7 @@ def test_signed_rank_by_hand():
     # ranks 1..6, the smallest is negative: W = 1; 2 of 64 sign patterns have W <= 1, two-sided 4/64
     differences = np.array([-0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     assert statistics.signed_rank_p(differences) == pytest.approx(4 / 64)
+    assert statistics.signed_rank_p(np.ones(6)) == pytest.approx(2 / 64)
     assert statistics.signed_rank_p(np.zeros(8)) == 1.0
     assert statistics.signed_rank_p(np.array([])) == 1.0
 
