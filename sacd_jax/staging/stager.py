@@ -191,6 +191,7 @@ class Stager:
         if self.over_night is not None:
             seen = np.isfinite(probabilities).all(-1)
             probabilities = self.over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
+            memory.give_back()
         facts = {"start": start, "clock": clock, "notes": notes, "model": dict(self.facts)}
         return StagedNight(probabilities, *signals, **facts)
 

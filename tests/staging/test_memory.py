@@ -61,5 +61,5 @@ def test_compilers_work_while_no_video_is_open(tmp_path, monkeypatch) -> None:
     noting(stager.over_night, "probabilities", "context")
     for name in ("first", "second"):
         stager.predict(write(tmp_path / f"{name}.mkv", every_second(4.0, 65.0)))
-    opened = ["give back", "open", "close", "give back", "context"]
+    opened = ["give back", "open", "close", "give back", "context", "give back"]
     assert events == ["open", "close", "compile", *opened, "open", "close", *opened]
