@@ -48,6 +48,7 @@ BESIDE = {
         f"{_OBJECTIVES}/test_ccl.py",
         f"{_OBJECTIVES}/test_sacd_released.py",
     ],
+    "sacd_jax/objectives/sample_contrast.py": [f"{_OBJECTIVES}/test_sacd.py"],
     "sacd_jax/objectives/clip_bank.py": [f"{_OBJECTIVES}/test_instance_contrast.py"],
     "sacd_jax/objectives/rows.py": [f"{_OBJECTIVES}/test_sacd.py"],
     "sacd_jax/objectives/graph_pairs.py": [
