@@ -64,6 +64,20 @@ def test_curves_are_added_along_each_line():
     )
 
 
+def test_windows_and_lines_have_one_scale(monkeypatch):
+    """Curves add up to the lines' heights, and those of false matches deviate by 1."""
+    seen = []
+    decide = module._decide
+    monkeypatch.setattr(module, "_decide", lambda *a: seen.append(a) or decide(*a))
+    video, psg = sides(4, 0.4, Clock(5.0, 60.0))
+    module.match(video, psg, Clock(0.0), Search(offset_s=20.0, drift_ppm=800.0))
+    ((planes, curves, middles, drifts, *_),) = seen
+    assert len(drifts) == 7
+    added = module._stack(curves, middles - middles.mean(), drifts)
+    np.testing.assert_allclose(planes[0], added, atol=1e-9)
+    assert planes[1:].std() == pytest.approx(1)
+
+
 def parabolas(own: list[float], lags: np.ndarray, height: float = 10.0) -> np.ndarray:
     """Curves with their peak at `own`, so high in standard deviations of chance."""
     beside = lags - np.array(own)[:, None]
