@@ -61,6 +61,11 @@ def test_sleep_from_the_first_clip():
     assert found.sleep_efficiency == 100 and found.persistent_sleep_latency == 0
 
 
+def test_the_last_clip_of_sleep_may_be_of_another_stage():
+    found = sleep_statistics(np.array([N2, N2, W, REM, W]))
+    assert (found.stage_shifts, found.awakenings, found.sleep_period_time) == (2, 1, 2)
+
+
 def test_one_clip_of_rem_is_a_night_of_sleep():
     found = sleep_statistics(np.array([0, REM, 0]))
     assert found.stage_percent == {"N1": 0, "N2": 0, "N3": 0, "REM": 100}
