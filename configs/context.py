@@ -14,7 +14,7 @@ the report again. `miniature` and `seed` are those of the demo;
 
 from dataclasses import replace
 
-from configs import rival
+from configs import demo
 from sacd_jax.config import EncoderConfig, Experiment, OptimizerConfig, RunConfig
 
 
@@ -48,7 +48,7 @@ def get_config(size: str = "full", seed: int = 0) -> Experiment:
         size: full or miniature.
         seed: of nights, split and trainings.
     """
-    experiment = rival.get_config(size, seed)
+    experiment = demo.get_config(size, seed)
     runs = dict(experiment.runs)
     for name in ("teacher", "baseline", "sacd"):
         runs[f"{name}_context"] = context(name, seed=seed)

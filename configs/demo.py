@@ -1,4 +1,4 @@
-"""The demo: simulated nights, an EEG teacher, a video student with and without SACD.
+"""The demo: simulated nights, an EEG teacher, a video student with and without SACD, and the rival.
 
     python -m sacd_jax.train --config configs/demo.py --workdir runs/demo
 
@@ -83,4 +83,15 @@ def get_config(size: str = "full", seed: int = 0) -> Experiment:
         # 0.999 would average over the whole of so short a run.
         key_encoder_decay=0.99,
     )
-    return Experiment(dataset, {"teacher": teacher, "baseline": baseline, "sacd": sacd})
+    runs = {"teacher": teacher, **rivals(seed), "baseline": baseline, "sacd": sacd}
+    return Experiment(dataset, runs)
+
+
+def rivals(seed: int = 0) -> dict[str, RunConfig]:
+    """What every network is to be measured against: breathing and movement, read from the same
+    pictures by plain signal processing, of a clip alone and with its neighbours."""
+    options = {"rival": {}, "rival_neighbours": {"neighbours": (5, 15)}}
+    return {
+        name: RunConfig("boost", EncoderConfig("breathing_and_movement", own), seed=seed)
+        for name, own in options.items()
+    }

@@ -25,9 +25,8 @@ def get_config(size: str = "full", seed: int = 0, taps: int = 3) -> Experiment:
         taps: frames under the first temporal kernel, an odd number.
     """
     experiment = demo.get_config(size, seed)
-    teacher, *students = experiment.runs.items()
-    runs = dict([teacher, *((name, dense(run, taps)) for name, run in students)])
-    return replace(experiment, runs=runs)
+    students = {name: dense(experiment.runs[name], taps) for name in ("baseline", "sacd")}
+    return replace(experiment, runs={**experiment.runs, **students})
 
 
 def dense(run: RunConfig, taps: int) -> RunConfig:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a distilled video stager: simulated nights, three trainings, a report.
+# From nothing to a distilled video stager: simulated nights, three trainings beside two rivals, a report.
 #
 #   bash launch/demo.sh
 # Further arguments go to the training command:

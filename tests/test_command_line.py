@@ -140,7 +140,7 @@ def test_a_setting_without_a_run_is_that_of_every_run() -> None:
     simulation = everything.dataset.simulation
     assert simulation is not None and (simulation.seed, everything.dataset.split.seed) == (1, 1)
     one = override(trainings, [("seed", "2"), ("runs.sacd.seed", "3"), ("runs.*.passes", "4")])
-    assert [run.seed for run in one.runs.values()] == [2, 2, 3]
+    assert [run.seed for run in one.runs.values()] == [2, 2, 2, 2, 3]
     assert {run.passes for run in one.runs.values()} == {4.0}
 
 

@@ -51,7 +51,7 @@ def get_config(size: str = "paper", teacher: str = "attnsleep") -> SweepConfig:
         name="figure5",
         title="Figure 5: weights of L_D, L_C, JSD",
         dataset=shared.dataset,
-        rows=rows,
+        rows=rows | shared.rivals,
         teachers=teachers,
         reference=weights_name(*CENTRE),
         paper="figure5",

@@ -12,6 +12,7 @@ from configs import demo, s3ve_baseline, s3ve_teacher
 from input_pipeline.datasets.settings import DatasetSettings
 from sacd_jax.command_line import one_of
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, RunConfig
+from sacd_jax.sweeps.sweep_config import Row
 
 TEACHERS = {
     "attnsleep": "AttnSleep",
@@ -53,6 +54,12 @@ class Size:
     recipes: Mapping[str, RunConfig]
     options: Mapping[str, Mapping[str, Any]]
     notes: tuple[str, ...]
+
+    @property
+    def rivals(self) -> dict[str, Row]:
+        """The rows of what is no network."""
+        names = {"rival": "the rival", "rival_neighbours": "the rival, with neighbouring clips"}
+        return {key: Row(names[key], run, "no network") for key, run in demo.rivals().items()}
 
     def teachers(self, *names: str) -> dict[str, RunConfig]:
         """Run -> training of the teachers, keys of `TEACHERS`, and of their first stages."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, get_args
 
-from configs import demo, rival
+from configs import demo
 from input_pipeline.splits import SplitSettings
 from sacd_jax.command_line import one_of
 from sacd_jax.config import Control, EncoderConfig, ObjectiveConfig, RunConfig
@@ -85,9 +85,8 @@ def get_config(size: str = "full") -> SweepConfig:
         "sacd": Row("SACD", distilled()),
         "sacd-whole": Row("SACD, teacher knows its clips", distilled(teacher_folds=0)),
     }
-    for name, run in rival.get_config().runs.items():
-        if run.task == "boost":
-            rows[f"method-{name}"] = Row(name, run, "methods")
+    for name, run in demo.rivals().items():
+        rows[f"method-{name}"] = Row(name, run, "methods")
     for method in METHODS:
         rows[f"method-{method}"] = Row(method, distilled(method), "methods")
     for count, share in {4: 4 / 64, 16: 16 / 64}.items():

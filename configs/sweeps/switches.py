@@ -44,7 +44,7 @@ def get_config(size: str = "paper", teacher: str = "attnsleep") -> SweepConfig:
         name="switches",
         title="SACD, one switch at a time",
         dataset=shared.dataset,
-        rows={f"{teacher}-sacd{key}": row for key, row in rows.items()},
+        rows={f"{teacher}-sacd{key}": row for key, row in rows.items()} | shared.rivals,
         teachers=teachers,
         reference="defaults",
         notes=shared.notes,

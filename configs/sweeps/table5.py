@@ -34,7 +34,7 @@ def get_config(size: str = "paper", teacher: str = "attnsleep") -> SweepConfig:
         name="table5",
         title="Table V: terms of SACD",
         dataset=shared.dataset,
-        rows=rows,
+        rows=rows | shared.rivals,
         teachers=teachers,
         reference="v0",
         paper="table5",

@@ -89,11 +89,13 @@ def clip_bytes(clips: ClipSettings) -> float:
 
 
 def trainings(config: Experiment | SweepConfig) -> list[RunConfig]:
-    """All trainings of a config, a row's once for each seed."""
+    """All trainings of networks in a config, a row's once for each seed."""
     if isinstance(config, Experiment):
-        return list(config.runs.values())
-    rows = [row.run for row in config.rows.values() for _ in config.seeds]
-    return [*config.teachers.values(), *rows]
+        runs = list(config.runs.values())
+    else:
+        rows = [row.run for row in config.rows.values() for _ in config.seeds]
+        runs = [*config.teachers.values(), *rows]
+    return [run for run in runs if run.task != "boost"]
 
 
 def table(
