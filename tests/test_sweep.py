@@ -411,6 +411,7 @@ def test_a_ninth_method_stands_in_table_2_once_its_name_is_in_the_registry(monke
     assert groups == [f"{teacher}, not in the paper" for teacher in teachers]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_several_processes_is_refused(run_python, tmp_path):
     result = run_python(
         "sacd_jax.sweep",

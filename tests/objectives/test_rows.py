@@ -131,6 +131,7 @@ print(program.collectives["all-gather"])
 """
 
 
+@pytest.mark.slow
 def test_many_devices_gather_in_two_stages(run_python) -> None:
     assert run_python(GATHERED, devices=16).stdout.strip() == "6"
 

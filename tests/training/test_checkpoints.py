@@ -233,6 +233,7 @@ gc.collect()
 """
 
 
+@pytest.mark.slow
 def test_reads_given_up_say_nothing_and_all_else_does(tmp_path, run_python):
     said = run_python(DROPPED, str(tmp_path / "c"), devices=1).stderr
     assert "DATA_LOSS" not in said and "of another kind" in said
