@@ -3,12 +3,12 @@
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from input_pipeline.picture_features import BREATHING_HZ
+
 DARK = 6.0
 """Mean grey level of 255 below which nothing can be seen."""
 FLAT = 2.0
 """Deviation of grey levels over the picture below which it shows nothing: a covered lens."""
-BREATHING_HZ = (0.12, 0.6)
-"""Seven to 36 breaths a minute."""
 _CLEAR = 6.0
 """A rhythm counts when its strongest frequency has this many times the power of a usual one."""
 _DEPTH = 0.3
