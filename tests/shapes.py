@@ -10,6 +10,7 @@ every test, because most hand over NumPy arrays where a step gets JAX's.
 """
 
 import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -68,6 +69,19 @@ def objectives() -> None:
 
         jax.eval_shape(step)
         print(name)
+    _graphs_of_unlike_counts()
+
+
+def _graphs_of_unlike_counts() -> None:
+    """Two networks' groups; many times, as the checker looks at one of a sequence, by lot."""
+    from sacd_jax.models.structure_graph import StructureGraph, embed_together
+
+    network = StructureGraph()
+    features = [jax.ShapeDtypeStruct((groups, 4, 16), jnp.float32) for groups in (8, 9)]
+    masks = [jax.ShapeDtypeStruct((groups, 4), bool) for groups in (8, 9)]
+    params = jax.eval_shape(network.init, jax.random.key(0), features[0])["params"]
+    for _ in range(16):
+        jax.eval_shape(partial(embed_together, network), [params, params], features, masks)
 
 
 def broken() -> None:

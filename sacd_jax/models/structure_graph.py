@@ -191,9 +191,9 @@ def _propagation(parameters: dict[str, Any]) -> Callable[[Array, Array, Array], 
 def embed_together(
     network: StructureGraph,
     params: Sequence[Mapping[str, Any]],
-    features: Sequence[Float[Array, "groups nodes dim"]],
-    masks: Sequence[Bool[Array, "groups nodes"]],
-) -> list[Float[Array, "groups graph_dim"]]:
+    features: Sequence[Float[Array, "_groups nodes dim"]],
+    masks: Sequence[Bool[Array, "_groups nodes"]],
+) -> list[Float[Array, "_groups graph_dim"]]:
     """Embeds groups by several networks of one shape; on a GPU in one pass, of half the launches.
 
     Elsewhere launches cost little, and the copies of the parameters and the empty groups that fill
