@@ -2,10 +2,11 @@
 
     python -m sacd_jax.sweep --config configs/sweeps/simulated_study.py --workdir runs/study
 
-Parts of it by `--rows`: `'baseline*,sacd*,method-*'`, `'labels*'`, `'control*'`, `'terms*'`. The
-judgement is fixed before the first run (`runs/study/simulated_study.preregistered.json`) and every
-later call is held to it. `configs/sweeps/simulated_study.py:size=demo` has the demo's miniature
-nights and one pass; its figures mean nothing.
+Parts of it by `--rows`: `'baseline*,sacd*,method-*'`, `'labels*'`, `'control*'`, `'keys*'`,
+`'terms*'`. The judgement is fixed before the first run
+(`runs/study/simulated_study.preregistered.json`) and every later call is held to it.
+`configs/sweeps/simulated_study.py:size=demo` has the demo's miniature nights and one pass; its
+figures mean nothing.
 """
 
 from collections.abc import Mapping
@@ -104,6 +105,12 @@ def get_config(size: str = "full") -> SweepConfig:
         if control != "none":
             run = distilled(teacher_control=control)
             rows[f"control-{control}"] = Row(f"SACD, {control}", run, "controls")
+    cheaper = {
+        "keys-student": ("SACD, the student's own keys", {"options": {"key_encoder": "student"}}),
+        "keys-every-2": ("SACD, keys in every other step", {"key_encoder_every": 2}),
+    }
+    for key, (name, changes) in cheaper.items():
+        rows[key] = Row(name, distilled(**changes), "keys")
     for number, (name, (weights, options)) in enumerate(TERMS.items()):
         run = distilled(weights=weights, options=options)
         rows[f"terms{number}"] = Row(name, run, "terms")
