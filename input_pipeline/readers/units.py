@@ -25,7 +25,8 @@ _MU = re.compile("^(?:\u03bc|\u00b5|\u00c2\u00b5|\u00ce\u00bc|\x83\xca)")
 
 def microvolts(unit: str) -> float | None:
     """Microvolts in one `unit`: "uV", "mV", "µV", "microvolt", …; None if it is none of volts."""
-    word = re.sub(r"[\s\[\]().]", "", _MU.sub("u", unit.strip().strip("[]() "))).lower()
+    word = re.sub(r"[\s\[\]()]", "", _MU.sub("u", unit.strip().strip("[]() "))).lower()
+    word = word.rstrip(".")  # not in front, where ".V" is a micro sign that was lost
     if word in _MICROVOLTS:
         return _MICROVOLTS[word]
     long = re.fullmatch("(nano|micro|milli|[num]?)-?v(?:olts?)?", word)

@@ -46,7 +46,7 @@ def seconds_after(start: datetime, psg: PsgTime, night: Night) -> float:
 
     Raises:
         UserError: it begins on another day, while the PSG has ended; the manifest can confirm that
-            the dates do not count.
+            the dates do not count. Or its times are seconds that were written as a date.
     """
     shift = (start - psg.start).total_seconds()
     if -_DAY_S < shift < max(_DAY_S, psg.seconds):
@@ -57,6 +57,12 @@ def seconds_after(start: datetime, psg: PsgTime, night: Night) -> float:
             f"night {night.night_id}: the hypnogram begins on another date than the PSG and at "
             "0:00:00: its time was removed, too; correct it, or give the stages as a CSV file in "
             "seconds of the PSG"
+        )
+    if start.date() == date(1970, 1, 1) and start.hour < 12 and abs(rest) > _SLACK_S:
+        raise UserError(
+            f"night {night.night_id}: the hypnogram is dated 1970-01-01, as programs write seconds "
+            "since the begin of a recording whose date they do not know; expected seconds in a "
+            "column onset, or the time of day"
         )
     if "date" in night.hypnogram_confirm:
         return rest

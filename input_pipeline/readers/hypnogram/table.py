@@ -126,6 +126,30 @@ def _check_times_are_read(table: Table, source: Source) -> None:
                 "or end, and its name is not known; call it onset, end or duration, in seconds, or "
                 "take it away"
             )
+    if "epoch" not in table.role:
+        for position in sorted(set(range(table.width)) - read):
+            _check_no_row_is_missing(table, position, source)
+
+
+def _check_no_row_is_missing(table: Table, position: int, source: Source) -> None:
+    """Refuses stages without times beside a column of rising numbers (an index, a sample, seconds)
+    that does not count every row from the begin on: rows were taken away, and the stages behind
+    them would move."""
+    rows = [(number, seconds_of(row[position])) for number, row in table.rows if any(row)]
+    numbers = [math.nan if value is None else value for _, value in rows]
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    if len(steps) < 3 or not all(step > 0 for step in steps):  # NaN is not
+        return
+    usual, slack = steps[0], 1e-3 * min(steps)
+    jumps = [k for k, step in enumerate(steps, 1) if abs(step - usual) > slack]
+    if jumps or min(abs(numbers[0]), abs(numbers[0] - usual), abs(numbers[0] - 1)) > slack:
+        where = rows[jumps[0] if jumps else 0][0]
+        odd = "jump" if jumps else "begin neither with 0 nor with 1"
+        raise UserError(
+            f"{source.name} line {where}: the numbers in column {position + 1} {odd}, so that rows "
+            "may be missing, and its name is not known; call it epoch, or onset if it is in "
+            "seconds, or take it away"
+        )
 
 
 def _check_no_other_stages(table: Table, source: Source) -> None:

@@ -11,11 +11,11 @@ from input_pipeline.readers.units import microvolts, signal_scale, size_note
     ("units", "factor"),
     [
         (("uV", "UV", "\xb5V", "\u03bcV", "\xc2\xb5V", "\x83\xcaV", "microvolt", "[uV]"), 1.0),
-        (("micro-Volts", "microV", "\xb5 V", "uVolt", "u V"), 1.0),
+        (("micro-Volts", "microV", "\xb5 V", "uVolt", "u V", "uV."), 1.0),
         (("mV", "MV", "millivolts", "(mV)"), 1e3),
         (("V", "Volt", "volts"), 1e6),
         (("nV",), 1e-3),
-        (("", "DegC", "mmHg", "kV", "uVs", "%", "Mustermn", "v" * 300), None),
+        (("", "DegC", "mmHg", "kV", "uVs", "%", "Mustermn", "v" * 300, ".V", "?V"), None),
     ],
 )
 def test_spellings(units, factor):

@@ -1,6 +1,6 @@
 """Times of day on the clock of a PSG."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -74,6 +74,15 @@ def test_a_file_of_another_date():
         psg = PsgTime(midnight + timedelta(seconds=begin), HOUR)
         with pytest.raises(UserError, match="its time was removed"):
             seconds_after(midnight + timedelta(days=9), psg, confirmed)
+    for start, refused in (("00:05", True), ("11:59", True), ("12:00", False), ("23:50", False)):
+        zero = datetime.fromisoformat(f"1970-01-01T{start}:00")
+        if refused:
+            with pytest.raises(UserError, match="dated 1970-01-01, .* seconds in a column onset"):
+                seconds_after(zero, PSG, confirmed)
+        else:
+            seconds_after(zero, PSG, confirmed)
+        soon = PsgTime(zero + timedelta(days=9, minutes=1), HOUR)
+        assert seconds_after(zero, soon, confirmed) == -60
     long = PsgTime(START, 3 * DAY)
     assert seconds_after(START + timedelta(days=2), long, NIGHT) == 2 * DAY
 

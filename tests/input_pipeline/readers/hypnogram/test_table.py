@@ -88,6 +88,9 @@ def epochs(head: str, end: int, step: int, form: str, less: int = 0) -> str:
         (epochs("start,end,stage", 60, 3, "{0},{1},N{2}"), "its times end at 60, .* epochs"),
         (epochs("start_epoch,end_epoch,stage", 9, 3, "{0},{1},N{2}"), "column 1 may say when"),
         (epochs("epoch,last epoch,stage", 9, 3, "{0},{1},N{2}"), "column 2 may say when"),
+        (epochs(",stage", 9, 1, "{0},N{2}") + "\n11,W", "line 11: .* column 1 jump, .* epoch"),
+        (epochs("t_s;stage", 5, 1, "{0},5;N{2}"), "line 2: .* column 1 begin neither with 0 nor"),
+        (epochs("sample,stage", 99, 9, "{0},N{2}") + "\n107.9,W", "line 13: .* column 1 jump"),
         (epochs("onset,end,stage", 1800, 30, "{0},{1}.5,N{2}", -1), "no 30 s have one stage all"),
         (epochs("onset,duration,stage", 1800, 30, "{0},1,N{2}"), "no 30 s have one stage all"),
     ],
@@ -160,6 +163,12 @@ def test_times_that_would_fill_the_psg_in_another_unit(read, count, end, unit):
         ),
         ("0,30,W\n60,30,N2\n30,15,N1", [0, -1, 2], 0),  # the last row counts once
         ("\n0,30,W\n30,30,N1\n", [0, 1], 0),
+        # Numbers of every row from the begin on, those of two rows, and some that are no numbers.
+        (epochs(",stage", 6, 1, "{0},N{2}"), [1, 2, 3, 1, 2, 3], 0),
+        (epochs("sample,stage", 54, 9, "{1},N{2}"), [1, 2, 3, 1, 2, 3], 0),
+        (epochs(",stage", 5, 1, "{1},N{2}"), [1, 2, 3, 1, 2], 0),
+        ("x,stage\n0.2,W\n0.7,N1\n0.8,W", [0, 1, 0], 0),
+        ("x,stage\n2,W\n3,N1\n4,W\n4,W\n5,W", [0, 1, 0, 0, 0], 0),
     ],
 )
 def test_what_a_table_leaves_open_harmlessly(read, text, stages, first):
