@@ -87,6 +87,7 @@ def test_augment_leaves_other_keys_and_batches_without_video():
 def test_augment_depends_on_its_key_alone(video):
     config = AugmentConfig(crop=(8, 8))
     once = augment(jax.random.key(5), {"video": video}, config)["video"]
+    assert once.shape == (6, 3, 8, 8, 1)
     jitted = jax.jit(lambda rng, batch: augment(rng, batch, config))
     assert np.array_equal(once, jitted(jax.random.key(5), {"video": video})["video"])
     assert not np.array_equal(once, augment(jax.random.key(6), {"video": video}, config)["video"])
@@ -159,13 +160,10 @@ def test_boxes_as_wide_or_as_high_as_the_frame_and_of_one_pixel():
 
 
 def test_where_no_box_fits_it_is_the_largest_in_the_middle():
-    boxes = random_boxes(jax.random.key(0), 3, 10, 100, (0.9, 1.0), (3 / 4, 4 / 3))
-    assert [np.asarray(value).tolist() for value in boxes] == [
-        [0] * 3,
-        [43] * 3,
-        [10] * 3,
-        [13] * 3,
-    ]
+    """As wide or as narrow as the ratio allows, where the frame is wider or narrower."""
+    for (height, width), expected in (((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10))):
+        boxes = random_boxes(jax.random.key(0), 3, height, width, (0.9, 1.0), (3 / 4, 4 / 3))
+        assert [np.asarray(value).tolist() for value in boxes] == [[n] * 3 for n in expected]
 
 
 def test_zoom_goes_through_augment_and_centred(video):
