@@ -146,3 +146,16 @@ def test_rows_that_cannot_be_dealt_out_stay_together() -> None:
         with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((devices,), ("data",))):
             assert by_rows(where, None, batch, 4) is ALL_HERE
             assert by_rows(where, None, (np.zeros(12), np.zeros(1024))) is ALL_HERE
+
+
+def test_a_row_for_each_device_is_dealt_out() -> None:
+    found = []
+
+    def total(rows: Rows, _whole: None, mine: jax.Array) -> jax.Array:
+        found.append((rows, len(mine)))
+        return rows.sum(mine.sum())
+
+    mesh = jax.sharding.AbstractMesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
+    with jax.sharding.use_abstract_mesh(mesh):
+        jax.eval_shape(lambda rows: by_rows(total, None, rows), np.zeros(8))
+    assert found == [(Rows("data"), 1)]
