@@ -356,8 +356,12 @@ def resample(signal: Signal, rate: float, *, name: str) -> Signal:
             f"night {name}: {signal.channel} has {signal.rate:g} samples a second; EEG needs "
             f"{rate / 4:g}"
         )
-    ratio = Fraction(rate / signal.rate).limit_denominator(20000)
-    if abs(float(ratio) * signal.rate / rate - 1) > 1e-8:
+    count = len(signal.samples) * rate / signal.rate
+    for most in (20_000, 100_000, 1_000_000):  # the filter is as long
+        ratio = Fraction(rate / signal.rate).limit_denominator(most)
+        if abs(float(ratio) * signal.rate / rate - 1) * count <= 0.1:
+            break
+    else:
         raise UserError(
             f"night {name}: cannot resample {signal.rate!r} to {rate:g} samples a second"
         )

@@ -13,6 +13,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 
 from input_pipeline.errors import UserError
@@ -41,6 +42,7 @@ _FIELDS = (  # width in bytes of each field of the signal headers, in file order
 )
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_MOST_PARTS = 1000  # of a second that last as long as a record
 _NO_DATE = datetime(1985, 1, 1)
 """What EDF+ puts in place of a date that is not to be known."""
 _STAND_IN_YEARS = (1985, 1990, 2000, 2001)
@@ -143,7 +145,7 @@ def read_header(path: Path, *, name: str) -> Header:
     if record_bytes <= 0:
         raise UserError(f"night {name}: data records of 0 bytes; the EDF header is damaged")
     records = _records(name, fixed, size - header_bytes, record_bytes, notes)
-    record_seconds = _real(fixed[244:252])
+    record_seconds = _unrounded(fixed[244:252])
     if math.isnan(record_seconds):
         raise UserError(f"night {name}: the record duration in the EDF header is not a number")
     if not 0 <= record_seconds * records <= MAX_SECONDS:
@@ -171,8 +173,9 @@ def _records(name: str, fixed: bytes, size: int, record_bytes: int, notes: list[
     """Whole data records in `size` bytes, of those that the header declares."""
     declared = _integer(name, "number of records", fixed[236:244])
     present, rest = divmod(size, record_bytes)
-    records = present if declared < 0 else min(declared, present)
-    if declared < 0:
+    unknown = declared <= 0  # -1 while it is recorded; some leave it at 0
+    records = present if unknown else min(declared, present)
+    if unknown:
         notes.append(
             f"the header does not say how many records there are; the file holds {present}"
         )
@@ -182,7 +185,7 @@ def _records(name: str, fixed: bytes, size: int, record_bytes: int, notes: list[
         notes.append(
             f"the file goes on after the {declared} records of the header; the rest is left out"
         )
-    if rest and declared >= present:
+    if rest and (unknown or declared >= present):
         notes.append(f"the last record is cut off ({rest} of {record_bytes} bytes) and left out")
     if records <= 0:
         raise UserError(f"night {name}: no whole data record in the EDF file ({size} bytes)")
@@ -211,6 +214,17 @@ def _real(raw: bytes) -> float:
     text = _text(raw)
     value = float(text.replace(",", ".")) if _NUMBER.fullmatch(text) else math.nan
     return value if math.isfinite(value) else math.nan
+
+
+def _unrounded(raw: bytes) -> float:
+    """A number of the header; where its digits fill the field, so that they were rounded, the
+    fraction of small numbers that they stand for: 1/3 of "0.333333"."""
+    text, value = _text(raw), _real(raw)
+    digits = re.fullmatch(r"\d?[.,](\d+)", text, re.ASCII)
+    if digits is None or len(text) < len(raw):
+        return value
+    simple = Fraction(value).limit_denominator(_MOST_PARTS)
+    return float(simple) if abs(simple - Fraction(value)) <= 0.5 * 10 ** -len(digits[1]) else value
 
 
 def _integer(name: str, field: str, raw: bytes) -> int:

@@ -1,5 +1,6 @@
 """A recording of many files, such as a recorder's hourly ones, read as one video."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,12 @@ class _Piece:
     frame_rate: float | None
     restart_s: float | None
     notes: list[str]
+
+
+def _numbered(path: Path) -> list[str | int]:
+    """Sorts names by the numbers in them: 9 before 10."""
+    parts = re.split(r"([0-9]+)", str(path))
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)]
 
 
 class VideoRecording:
@@ -108,6 +115,7 @@ class VideoRecording:
     ) -> tuple[Sequence[datetime], float]:
         """When each file began, and how exactly that is known, in seconds."""
         if starts:
+            self._check_order([piece.path for piece in pieces], starts)
             return starts, 0.0
         for told in (
             [start_from_name(piece.path) or start_from_digits(piece.path) for piece in pieces],
@@ -124,6 +132,16 @@ class VideoRecording:
             "expected names such as cam1_20240305_225740.mp4 for all of them, or a start for each: "
             "in a manifest video_start with '|' between them, with a command --start"
         )
+
+    def _check_order(self, paths: Sequence[Path], starts: Sequence[datetime]) -> None:
+        """Refuses starts in the order of time for files in the order of letters, 10 before 9."""
+        by_start = [path for _, path in sorted(zip(starts, paths, strict=True))]
+        if by_start == sorted(paths) != sorted(paths, key=_numbered):
+            raise UserError(
+                f"{self._what}: the given starts rise with the names of its videos as text, where "
+                "10 comes before 9, and not with the numbers in them; name the videos one by one, "
+                "each at the place of its start"
+            )
 
     @property
     def notes(self) -> list[str]:

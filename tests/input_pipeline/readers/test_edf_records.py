@@ -42,6 +42,7 @@ COMMAS = Channel("EEG C3-A2", np.arange(1000), "uV", ("-3,2E4", "32000,"), (-320
         {"declared": "00000010"},
         {"declared": "10.0"},
         {"declared": "1E1"},
+        {"declared": "0"},
         {"time": "22:15:3"},
         {"date": "31/01/24"},
         {"date": "31-1-24", "recording": "startdate  31-jan-2024"},
@@ -58,6 +59,19 @@ def test_departures_from_the_format_that_have_one_meaning(written, changes):
     signal = read_signal(written(replace(PLAIN, **changes)), name="n")
     assert signal.rate == 100 and signal.start == START and signal.channel == "EEG C3-A2"
     np.testing.assert_allclose(signal.samples, np.arange(1000), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        *(("0.333333", 300), ("0,333333", 300), (".3333333", 300), ("0.769231", 130)),
+        *(("0.0039063", 25600), ("1.000001", 100 / 1.000001), ("0.499999", 100 / 0.499999)),
+        *(("0.333", 100 / 0.333), ("0.33333 ", 100 / 0.33333), ("0.142857", 700)),
+    ],
+)
+def test_a_duration_that_was_rounded_to_fill_its_field(written, text, rate):
+    file = written(replace(PLAIN, record_seconds=text[:8], kind="EDF"))
+    assert read_signal(file, name="n").rate == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize("secret", SECRET)

@@ -134,3 +134,18 @@ def test_summer_time_is_not_guessed(tmp_path):
     paths = [write_video(tmp_path / f"{name}.mp4", steady(300, RATE), rate=RATE) for name in names]
     with pytest.raises(UserError, match="the clock moves by an hour"):
         VideoRecording(paths, name="n")
+
+
+def test_starts_in_order_for_files_listed_as_text_are_refused(tmp_path):
+    """A folder's files come by name, 10 before 9; who states starts means them in order of time."""
+    paths = []
+    for k in (9, 10, 11):
+        path = tmp_path / f"cam_{k}.mp4"
+        paths.append(write_video(path, steady(20, RATE), rate=RATE, first=20 * (k - 9)))
+    starts = [START + timedelta(seconds=4 * k) for k in range(3)]
+    with pytest.raises(UserError, match="10 comes before 9, .* name the videos one by one"):
+        VideoRecording(find_videos(tmp_path), name="n", starts=starts)
+    for order in ((0, 1, 2), (1, 2, 0)):
+        named = {"starts": [starts[k] for k in order]}
+        shown, present, _, _ = read([paths[k] for k in order], [0.0, 4.0, 8.0], **named)
+        assert present.all() and (shown / RATE).tolist() == [0, 4, 8]
