@@ -194,7 +194,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "sex": _sex,
     "video_start": _clocks,
     "sync_offset_s": _number(-86400, 86400, 0.0),
-    "sync_drift_ppm": _number(-100_000, 100_000, 0.0),
+    "sync_drift_ppm": _number(-500_000, 500_000, 0.0),
     "hypnogram_scheme": str,
     "hypnogram_epoch_s": _number(0.1, 3600, None),
     "scorer": str,

@@ -11,6 +11,8 @@ from input_pipeline.errors import UserError
 
 MAX_OVERLAP_S = 30.0
 """Recorders repeat some seconds at a cut; files that overlap by more are of two cameras."""
+MAX_RATE_ERROR = 0.5
+"""Files that last too short by more than a third are taken for those of a camera that pauses."""
 MAX_SPAN_S = 129_600.0
 """All files of a night begin within 36 hours."""
 
@@ -95,7 +97,7 @@ def _wrong_rate(
     middle = float(np.median(steps / lengths))
     alike = np.abs(steps - middle * lengths) < np.maximum(2 * resolution_s, 0.002 * lengths)
     apart = np.abs(steps - lengths) >= resolution_s
-    if not (alike & apart).all() or not 0.002 < abs(middle - 1) < 0.1:
+    if not (alike & apart).all() or not 0.002 < abs(middle - 1) < MAX_RATE_ERROR:
         return None
     return (middle - 1) * 1e6
 

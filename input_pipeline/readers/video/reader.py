@@ -105,10 +105,13 @@ class VideoReader:
 
     @property
     def declared_s(self) -> float | None:
-        """When the video ends, as the container says; None if it does not say (a transport stream
-        only lets guess)."""
+        """When the video ends, as the container says; None if it does not say (a transport stream,
+        or an AVI file that was never finished, only lets guess)."""
         if wrap_seconds(self._container) < np.inf:
             return None
+        if self._is_avi:  # without an index FFmpeg guesses from the size
+            unit = self._stream.time_base
+            return float(self._stream.frames * unit) if self._has_index and unit else None
         if self._stream.duration is not None and self._stream.time_base is not None:
             end = (self._stream.start_time or 0) + self._stream.duration
             return float(end * self._stream.time_base) - self._start_s
@@ -304,12 +307,17 @@ class VideoReader:
         return self.clock.end_s
 
     @property
+    def _is_avi(self) -> bool:
+        return self._container.format.name == "avi"
+
+    @property
     def _has_index(self) -> bool:
-        if self._container.format.name == "avi":
-            return True
-        frames = self._stream.frames  # 0 where a film comes in fragments, each with its own clock
+        # 0 where a film comes in fragments, each with its own clock, or was never finished.
+        frames = self._stream.frames
         entries = len(self._stream.index_entries)
-        return self._container.format.name.startswith("mov") and 0 < frames <= entries
+        return (self._is_avi or self._container.format.name.startswith("mov")) and (
+            0 < frames <= entries
+        )
 
     def _walk(self) -> float | None:
         """Time of the last packet from here on."""

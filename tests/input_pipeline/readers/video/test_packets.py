@@ -193,3 +193,20 @@ def test_pictures_lost_from_an_avi_are_said(tmp_path):
     assert 80 < len(pictures) < 220
     assert clock.lost_s == pytest.approx((300 - len(pictures)) / 25, abs=0.1)
     assert "AVI counts pictures" in notes[0]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_an_avi_without_its_index_is_as_long_as_its_pictures(tmp_path, finished):
+    """Its recorder crashed, before or after it wrote into the header how long it had recorded."""
+    path = write_video(tmp_path / "a.avi", steady(300, 5), rate=5, codec="mpeg4")
+    data = bytearray(path.read_bytes()[: path.read_bytes().rindex(b"idx1")])
+    if not finished:
+        for chunk, place in ((b"RIFF", 4), (b"avih", 24), (b"strh", 40)):
+            begin = data.index(chunk) + place
+            data[begin : begin + 4] = bytes(4)
+    path.write_bytes(data)
+    with VideoReader(path, name="n") as video:
+        assert video.declared_s is None
+        assert video.seek_end() == pytest.approx(59.8)
+    pictures, clock, notes = shown(path)
+    assert len(pictures) == 300 and clock.end_s == pytest.approx(59.8) and not notes

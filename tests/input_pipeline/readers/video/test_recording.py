@@ -83,19 +83,21 @@ def test_files_that_contradict_each_other(tmp_path, pieces, message):
     assert "cam1" not in str(raised.value)
 
 
-def test_a_frame_rate_that_lies_shows_in_the_starts(tmp_path):
+@pytest.mark.parametrize(("rate", "ppm"), [(4.8, 41667), (25 / 6, 200_000)])
+def test_a_frame_rate_that_lies_shows_in_the_starts(tmp_path, rate, ppm):
     """4.8 pictures a second, 5 in the header: files of a minute last 57.6 s."""
+    count = round(60 * rate)
     paths = []
     for k in range(5):
         moment = later(60 * k)
         path = tmp_path / f"{moment:%Y-%m-%d %H-%M-%S}.mp4"
-        paths.append(write_video(path, steady(288, RATE), rate=RATE, first=288 * k))
+        paths.append(write_video(path, steady(count, RATE), rate=RATE, first=count * k))
     _, _, _, video = read(paths, [0.0])
-    assert "state sync_drift_ppm 41667" in video.notes[-1]
-    times = np.arange(0, 300, 0.2)
-    shown, present, _, video = read(paths, times, stretch=1 / 0.96)
+    assert f"state sync_drift_ppm {ppm}" in video.notes[-1]
+    times = np.arange(0, 300, 1 / rate)
+    shown, present, _, video = read(paths, times, stretch=RATE / rate)
     assert present.all() and not video.notes
-    np.testing.assert_allclose(shown / 4.8, times, atol=0.2)
+    np.testing.assert_allclose(shown / rate, times, atol=0.2)
 
 
 def test_starts_may_be_stated_and_must_be_known(tmp_path):
