@@ -1,6 +1,7 @@
 """Opens a night's hypnogram, whichever dialect it is in, and lays its stages on the grid."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from input_pipeline.readers.hypnogram.xml import read_xml
 from input_pipeline.readers.hypnogram.yasa import read_yasa
 from input_pipeline.stages import CLIP_SECONDS, UNKNOWN
 
+_EXCEL_MARK = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+"""First line by which a spreadsheet is told what separates the cells."""
 _EDF_STARTS = (b"0       ", b"\xffBIOSEMI")
 
 
@@ -89,7 +92,8 @@ def _read_text(path: Path, source: Source) -> Scored:
     lines = split_lines(text)
     if is_rdann(lines[0]):
         return read_rdann(lines, source)
-    table = find_table(lines)
+    marked = _EXCEL_MARK.fullmatch(lines[0]) is not None
+    table = find_table(["", *lines[1:]] if marked else lines)
     if table is not None:
         return read_table(table, lines, source)
     check_is_no_table(lines, source)

@@ -1,6 +1,7 @@
 """The header of a table: which of its columns holds what."""
 
 import csv
+import dataclasses
 import itertools
 import re
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from input_pipeline.readers.hypnogram.vocabulary import find_word, fold, shown
 
 _PREAMBLE_LINES = 400
 _DELIMITERS = "\t;,"
+_SPACES = " "  # any number of them, and tabs
+_ORIGIN = re.compile(r"# ?orig_time ?: ?(\d.{0,40})")
 
 # Names of columns by what they hold, the surest first.
 _NAMES = {
@@ -55,6 +58,8 @@ class Table:
     """Position of each scorer's column of stages, where there are several."""
     names: tuple[str, ...] = ()
     """Of all columns, folded; none where there is no header."""
+    origin: str = ""
+    """The date and time that its seconds count from, where a line above says so (MNE-Python)."""
     rows: list[tuple[int, list[str]]] = field(default_factory=list)
     """Line number and cells."""
 
@@ -67,15 +72,48 @@ class Table:
 def find_table(lines: list[str]) -> Table | None:
     """The table that begins with the first line of column names, or None if there is none."""
     filled = [number for number, line in enumerate(lines[:_PREAMBLE_LINES], 1) if line]
+    stages_alone = None
     for number in filled:
         line = lines[number - 1]
         for delimiter in [mark for mark in _DELIMITERS if mark in line] or [","]:
             if len(line) < 10_000 and (table := _header(line, number, delimiter)):
-                timed = table.role.keys() & {"onset", "epoch", "duration"}
+                if table.role.keys() & {"onset", "epoch", "duration"}:
+                    return _with_what_stands_around(table, lines)
                 alone = number == filled[0] and not table.role.keys() - {"stage", "scorer"}
-                if timed or (alone and not _holds_stages(line, delimiter, len(filled))):
-                    return table
+                if alone and not _holds_stages(line, delimiter, len(filled)):
+                    stages_alone = stages_alone or table  # unless it is the title of what follows
+    if stages_alone is not None:
+        return _with_what_stands_around(stages_alone, lines)
+    for number in filled:  # last, as any sentence has spaces
+        line = lines[number - 1]
+        if len(line) < 1000 and (table := _header(line, number, _SPACES)):
+            known = all(name in _ROLES for name in table.names)
+            if known and table.role.keys() & {"onset", "epoch", "duration"}:
+                return _with_what_stands_around(table, lines)
     return _without_header(lines, filled[0]) if filled else None
+
+
+def _with_what_stands_around(table: Table, lines: list[str]) -> Table:
+    """The table with the origin of its times from above it, and with the names of rows that R
+    writes in front of each and not in the header: "1", "2", …"""
+    origins = [found[1] for line in lines[: table.line - 1] if (found := _ORIGIN.fullmatch(line))]
+    table = dataclasses.replace(table, origin=origins[-1] if origins else "")
+    try:
+        below = [line for line in lines[table.line : table.line + 50] if line][:3]
+        rows = [cells_of(line[:10_000], table.delimiter) for line in below]
+    except csv.Error:
+        return table  # who reads the rows says which
+    if not rows or [row[0].strip() for row in rows] != [str(k + 1) for k in range(len(rows))]:
+        return table
+    if not all(len(row) == table.width + 1 and row[-1].strip() for row in rows):
+        return table
+    return dataclasses.replace(
+        table,
+        width=table.width + 1,
+        role={name: position + 1 for name, position in table.role.items()},
+        by_scorer={name: position + 1 for name, position in table.by_scorer.items()},
+        names=("", *table.names),
+    )
 
 
 def _holds_stages(line: str, delimiter: str, count: int) -> bool:
@@ -122,8 +160,8 @@ def _without_header(lines: list[str], first: int) -> Table | None:
 
 
 def _header(line: str, number: int, delimiter: str) -> Table | None:
-    try:
-        names = [fold(name) for name in cells_of(line, delimiter)]
+    try:  # NumPy and MNE-Python begin a header with "# "
+        names = [fold(name) for name in cells_of(line.removeprefix("# "), delimiter)]
     except csv.Error:
         return None
     names = [_UNIT.sub("", name).strip() for name in names]
@@ -144,6 +182,8 @@ def _header(line: str, number: int, delimiter: str) -> Table | None:
 
 def cells_of(line: str, delimiter: str) -> list[str]:
     """The cells of a line that is a row of its own."""
+    if delimiter == _SPACES:
+        line = " ".join(line.split())
     if '"' not in line:
         return line.split(delimiter)
     return next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True))

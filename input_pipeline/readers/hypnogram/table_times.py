@@ -3,9 +3,15 @@
 import itertools
 import math
 import re
+from datetime import datetime
 
 from input_pipeline.errors import UserError
-from input_pipeline.readers.hypnogram.psg import check_date, clock_onsets, parse_clock
+from input_pipeline.readers.hypnogram.psg import (
+    check_date,
+    clock_onsets,
+    parse_clock,
+    seconds_after,
+)
 from input_pipeline.readers.hypnogram.scored import Source
 from input_pipeline.readers.hypnogram.table_header import SECONDS, Table
 from input_pipeline.stages import CLIP_SECONDS
@@ -22,7 +28,8 @@ def read_times(table: Table, role: str, source: Source) -> list[float]:
     cells = [table.cell(row, role) for _, row in table.rows]
     seconds = [seconds_of(cell) for cell in cells]
     if all(value is not None for value in seconds):
-        return [math.nan if value is None else value for value in seconds]
+        begin = _origin(table, source)
+        return [math.nan if value is None else begin + value for value in seconds]
     clocks = [None if cell.casefold() in EMPTY else parse_clock(cell) for cell in cells]
     for (number, _), cell, clock in zip(table.rows, cells, clocks, strict=True):
         if clock is None and cell.casefold() not in EMPTY:
@@ -35,6 +42,17 @@ def read_times(table: Table, role: str, source: Source) -> list[float]:
             check_date(cell, source.clock(), source.night)
     placed = iter(clock_onsets([c for c in clocks if c is not None], source.clock(), source.night))
     return [math.nan if clock is None else next(placed) for clock in clocks]
+
+
+def _origin(table: Table, source: Source) -> float:
+    """Seconds of the PSG at which the table's seconds begin; 0 where it says nothing else."""
+    if not table.origin:
+        return 0.0
+    try:  # the digits are the local time, whatever the zone
+        moment = datetime.fromisoformat(table.origin).replace(tzinfo=None)
+    except ValueError:
+        raise UserError(f"{source.name}: its orig_time is no date and time") from None
+    return seconds_after(moment, source.clock(), source.night)
 
 
 def _check_seconds_are_there(table: Table, role: str, source: Source) -> None:

@@ -68,6 +68,7 @@ _WORDS = {
     **dict.fromkeys(
         (
             *("?", "u", "un", "uns", "unk", "unknown", "unscored", "not scored", "unsure"),
+            *("notscored", "bewegung", "artefakt", "mouvement"),
             *("undefined", "undetermined", "indeterminate", "no stage", "none", "nan", "na", "n a"),
             *("m", "mt", "mvt", "movement", "movement time", "body movement"),
             *("art", "artefact", "artifact", "artefacts", "artifacts"),

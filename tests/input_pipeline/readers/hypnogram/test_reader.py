@@ -125,6 +125,17 @@ def test_no_stages_and_stages_nobody_knows(tmp_path):
         "W\nN2\nN2\nREM\n",
         "stage\nWake\nS2\nS2\nR\n\n",
         "onset,duration,stage\n90,30,REM\n0,30,W\n30,60,N2\n",
+        # A spreadsheet's mark, NumPy's and MNE-Python's headers, R's names of rows, spaces.
+        "sep=;\nonset;duration;stage\n0;30;W\n30;60;N2\n90;30;REM\n",
+        "sep=\t\nStage\nWake\nS2\nS2\nR\n",
+        "# onset,duration,stage\n0.0,30.0,W\n30.0,60.0,N2\n90.0,30.0,REM\n",
+        "# MNE-Annotations\n# onset, duration, description\n0.0, 30.0, Sleep stage W\n"
+        "30.0, 60.0, Sleep stage 2\n90.0, 30.0, Sleep stage R\n",
+        '"onset","duration","stage"\n"1",0,30,"W"\n"2",30,60,"N2"\n"3",90,30,"REM"\n',
+        '"onset" "duration" "stage"\n"1" 0 30 "W"\n"2" 30 60 "N2"\n"3" 90 30 "REM"\n',
+        "epoch  stage\n1      W\n2\tN2\n  3    N2\n 4 REM\n",
+        '"onset" "event"\n 0 "Sleep stage W"\n 30 "Sleep stage 2"\n'
+        '60 "Sleep stage 2"\n90 "Sleep stage R"\n',
     ],
 )
 def test_text_in_its_many_forms(read, text):

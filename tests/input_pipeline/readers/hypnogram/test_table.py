@@ -1,12 +1,13 @@
 """Clock times, odd headers, and what a table must not leave open."""
 
 import itertools
+from datetime import timedelta
 
 import pytest
 
 from input_pipeline.errors import UserError
 
-from .dialects import clock
+from .dialects import START, clock
 
 
 def test_clock_times_before_the_psg_and_across_midnight(read):
@@ -71,6 +72,12 @@ def epochs(head: str, end: int, step: int, form: str, less: int = 0) -> str:
         ("duration,stage\n60,W\n30,N1\n", "line 1: times, but no column"),
         ("onset,duration,stage\n0,30,W,Erika\n", "line 2: 4 cells, expected 3"),
         ("0,30,W\n30,30,N1,x\n", "line 2: 4 cells, expected 3"),
+        # No names of rows: an empty last cell, other numbers, and one row that has none.
+        ("onset,duration,stage\n1,0,30,\n", "line 2: 30 is no|line 2: the number 30"),
+        ("onset,duration,stage\n2,0,30,W\n", "line 2: 4 cells, expected 3"),
+        ("onset,duration,stage\n1,0,30,W\n2,30,30,W\n3,60,30,W\n90,30,W\n", "line 5: 3 cells"),
+        ("onset duration phase\n0 30 W\n", "line 1: .* is no stage"),
+        ("onset duration stage\n0 30 Sleep stage W\n", "line 2: 5 cells, expected 3"),
         ("23:50:03,30,W\n23:50:33,30,W\n", "line 1: "),
         ("label\nW\nN1\n", "line 1: 5 characters .letters. is no stage"),
         ("onset,duration,stage\n", "a header in line 1, but no stages"),
@@ -163,6 +170,8 @@ def test_times_that_would_fill_the_psg_in_another_unit(read, count, end, unit):
         ),
         ("0,30,W\n60,30,N2\n30,15,N1", [0, -1, 2], 0),  # the last row counts once
         ("\n0,30,W\n30,30,N1\n", [0, 1], 0),
+        ("# Hypnogram\nonset,duration,stage\n0,30,W\n30,30,N1\n", [0, 1], 0),
+        ("# stage\nW\nN1\n", [0, 1], 0),
         # Numbers of every row from the begin on, those of two rows, and some that are no numbers.
         (epochs(",stage", 6, 1, "{0},N{2}"), [1, 2, 3, 1, 2, 3], 0),
         (epochs("sample,stage", 54, 9, "{1},N{2}"), [1, 2, 3, 1, 2, 3], 0),
@@ -243,3 +252,17 @@ def test_the_length_of_numbered_epochs_is_that_of_their_times(read):
     rows = [f"{k};{clock(80 + 20 * k)};N{1 + k // 4}\n" for k in range(1, 7)]
     found = read("Epoch;Time;Stage\n" + "".join(rows))
     assert found.onset_s.tolist() == [100, 130, 160, 190] and found.stage.tolist() == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("zone", ["", "+00:00", ".000000+01:00"])
+def test_seconds_of_mne_count_from_their_origin(read, zone):
+    text = (
+        "# MNE-Annotations\n# orig_time : {}\n# onset, duration, description\n"
+        "5.5, 30.0, Sleep stage W\n35.5, 30.0, Sleep stage 2\n"
+    )
+    found = read(text.format(f"{START + timedelta(seconds=60):%Y-%m-%d %H:%M:%S}{zone}"))
+    assert (found.stage.tolist(), found.onset_s.tolist()) == ([0, 2], [65.5, 95.5])
+    with pytest.raises(UserError, match="begins on another date than the PSG"):
+        read(text.format(f"{START - timedelta(days=9):%Y-%m-%d %H:%M:%S}{zone}"))
+    with pytest.raises(UserError, match="its orig_time is no date and time"):
+        read(text.format("2024-31-01 22:15:03"))
