@@ -24,6 +24,7 @@ from input_pipeline.stages import CLIP_SECONDS, UNKNOWN
 
 _EXCEL_MARK = re.compile(r'"?sep=.?"?', re.IGNORECASE)
 """First line by which a spreadsheet is told what separates the cells."""
+_JSON_LIST = re.compile(r'\[\s*[-"{\d]')
 _EDF_STARTS = (b"0       ", b"\xffBIOSEMI")
 
 
@@ -85,7 +86,7 @@ def _read_text(path: Path, source: Source) -> Scored:
     begin = text[:1000].lstrip()
     if begin.startswith("<"):
         return read_xml(text, source)
-    if begin.startswith(("{", "[{")):
+    if begin.startswith("{") or _JSON_LIST.match(begin):
         return read_yasa(text, source)
     if text.count("\n") + text.count("\r") > 2 * MAX_STAGES:
         raise UserError(f"{source.name}: more than {MAX_STAGES} lines")

@@ -38,7 +38,9 @@ _BY_SCORER = re.compile(
     r"(sleep )?(stage|hypnogram|scorer|rater|expert|annotator|human|manual|auto|automatic|ai|"
     r"consensus)( ?[a-z0-9]{1,20}){0,2}"
 )
-_UNIT = re.compile(r" ?[\[(](hh mm ss|s|sec|secs|seconds)[\])]| (s|sec|secs|seconds)$")
+_UNIT = re.compile(
+    r" ?[\[(](hh mm ss(?: [a-z]{1,6})?|s|sec|secs|seconds)[\])]| (s|sec|secs|seconds)$"
+)
 SECONDS = re.compile(r"[+-]?\d{1,15}(?:[.,]\d{0,15})?(?:[eE][+-]?\d{1,2})?")
 """Of a cell that holds a number of seconds."""
 

@@ -21,6 +21,7 @@ EMPTY = ("", "-", "n/a")
 
 _WITH_SECONDS = re.compile(r"\d[:.]\d\d[:.]\d\d")
 _MANY_ENDS = 20  # fewer may cover a small part of a night
+_FAR_BEYOND = 20  # times a PSG that broke off; no EEG has so few samples a second
 
 
 def read_times(table: Table, role: str, source: Source) -> list[float]:
@@ -72,7 +73,7 @@ def _check_seconds_are_there(table: Table, role: str, source: Source) -> None:
 
 def check_unit(table: Table, onsets: list[float], durations: list[float], source: Source) -> None:
     """Refuses numbers that are minutes or epochs: taken for seconds, a night would last some
-    minutes."""
+    minutes. So are milliseconds and samples, of which it would last days."""
     ends = {
         onset + (0 if math.isnan(duration) else duration)
         for onset, duration in zip(onsets, durations, strict=True)
@@ -86,6 +87,12 @@ def check_unit(table: Table, onsets: list[float], durations: list[float], source
                 f"{source.name}: its times end at {max(ends):g}, and the PSG lasts "
                 f"{source.psg.seconds:.0f} s: are they {unit}? Expected seconds"
             )
+    of_day = seconds_of(table.cell(table.rows[0][1], "onset")) is None
+    if not of_day and max(ends) > _FAR_BEYOND * source.psg.seconds:
+        raise UserError(
+            f"{source.name}: its times end at {max(ends):.0f}, and the PSG lasts "
+            f"{source.psg.seconds:.0f} s: are they milliseconds or samples? Expected seconds"
+        )
 
 
 def seconds_of(cell: str) -> float | None:

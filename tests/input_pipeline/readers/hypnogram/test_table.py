@@ -93,6 +93,7 @@ def epochs(head: str, end: int, step: int, form: str, less: int = 0) -> str:
         (minutes(), "its times end at 30, and the PSG lasts 1800 s: are they minutes"),
         (epochs("time,stage", 60, 1, "{0},N{2}"), "its times end at 59, .*: are they epochs"),
         (epochs("start,end,stage", 60, 3, "{0},{1},N{2}"), "its times end at 60, .* epochs"),
+        (epochs("onset,duration,stage", 54_000, 1800, "{0},1800,N{2}"), "milliseconds or samples"),
         (epochs("start_epoch,end_epoch,stage", 9, 3, "{0},{1},N{2}"), "column 1 may say when"),
         (epochs("epoch,last epoch,stage", 9, 3, "{0},{1},N{2}"), "column 2 may say when"),
         (epochs(",stage", 9, 1, "{0},N{2}") + "\n11,W", "line 11: .* column 1 jump, .* epoch"),
@@ -172,6 +173,7 @@ def test_times_that_would_fill_the_psg_in_another_unit(read, count, end, unit):
         ("\n0,30,W\n30,30,N1\n", [0, 1], 0),
         ("# Hypnogram\nonset,duration,stage\n0,30,W\n30,30,N1\n", [0, 1], 0),
         ("# stage\nW\nN1\n", [0, 1], 0),
+        ("Time [hh:mm:ss.xxx]\tDuration[s]\tStage\n23:50:03.000\t60\tN2\n", [2, 2], 0),
         # Numbers of every row from the begin on, those of two rows, and some that are no numbers.
         (epochs(",stage", 6, 1, "{0},N{2}"), [1, 2, 3, 1, 2, 3], 0),
         (epochs("sample,stage", 54, 9, "{1},N{2}"), [1, 2, 3, 1, 2, 3], 0),

@@ -29,6 +29,14 @@ def test_the_length_is_30_s_where_none_is_said_and_a_scorer_may_be(read):
     assert read(text([0, 4, "N2"]), hypnogram_scheme="yasa").stage.tolist() == [0, 4, 2]
 
 
+def test_a_bare_list_of_stages(read):
+    found = read(json.dumps([-1, 0, 1.0, 4], indent=1), hypnogram_scheme="aasm")
+    assert found.stage.tolist() == [-1, 0, 1, 4] and "1680 s before" in found.notes[0]
+    assert read('["W", "N1"]').stage.tolist() == [0, 1]
+    with pytest.raises(UserError, match="90 stages .* would be epochs of 20 s"):
+        read(json.dumps(["W"] * 90))
+
+
 @pytest.mark.parametrize("after", [-60, 0, 90])
 def test_a_start_of_its_own(read, after):
     start = (START + timedelta(seconds=after)).isoformat()
@@ -43,7 +51,10 @@ def test_a_start_of_its_own(read, after):
     [
         (text([]), 'without "values"'),
         ('{"values": "W"}', 'without "values"'),
-        ('[{"values": ["W"]}]', 'without "values"'),
+        ('[{"values": ["W"]}]', "neither a word nor a number"),
+        ("[null, 1]", "line 1, value 1: "),
+        ('["W", 7]', "value 2: the number 7, and numbers mean different stages"),
+        ('["W", "N1"', "not well-formed JSON"),
         (text(n_stages=4), "other stages than the five"),
         (text(["WAKE", None]), "neither a word nor a number"),
         (text(["WAKE", "Erika"]), "value 2: 5 characters .* is no stage"),
