@@ -24,7 +24,7 @@ def overlapping(words: list[str]) -> str:
 
 HOSTILE = {
     "overlap": (overlapping(["W", "N1", "N2"]), "overlap and disagree"),
-    "pauses": (HEAD + "".join(f"{20.1 * k:.1f},10,N2\n" for k in range(60_000)), "in one piece"),
+    "pauses": (HEAD + "".join(f"{0.6 * k:.1f},0.3,N2\n" for k in range(60_000)), "in one piece"),
     "long cell": (HEAD + f'0,30,"{"W" * 200_000}"\n', "line 2: an unbalanced quote"),
     "quote": (HEAD + '0,30,"W\n30,30,N1\n', "line 2: an unbalanced quote"),
     "digits": (HEAD + "9" * 5000 + ",30,W\n", "line 2: the onset is neither"),
