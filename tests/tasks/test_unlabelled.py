@@ -113,12 +113,17 @@ def test_a_class_that_the_teacher_is_not_sure_of_is_none():
         assert task._with_pseudo_labels(alone, even)["stage"] == stage
 
 
-def test_a_batch_of_one_clip_and_one_of_none():
-    task, logits = task_of(unlabelled=True), jnp.array([[0.0, 2.0]])
-    output = EncoderOutput(jnp.zeros((1, 3)), logits, ())
-    for mask, loss in ((True, np.log1p(np.exp(2.0))), (False, 0)):
-        batch = {"stage": jnp.array([0]), "mask": jnp.array([mask])}
-        np.testing.assert_allclose(task._cross_entropy(output, batch), loss, rtol=1e-6)
+@pytest.mark.parametrize(
+    ("stage", "mask", "share"),
+    [([0], [1], 1), ([0], [0], 0), ([-1, 0, -1, 0], [1, 1, 1, 0], 1 / 3)],
+    ids=["one", "none", "one of three"],
+)
+def test_cross_entropy_is_scaled_by_the_labelled_share(stage, mask, share):
+    output = EncoderOutput(jnp.zeros((len(stage), 3)), jnp.array([[0.0, 2.0]] * len(stage)), ())
+    batch = {"stage": jnp.array(stage), "mask": jnp.array(mask, bool)}
+    for unlabelled, factor in ((True, share), (False, float(share > 0))):
+        found = task_of(unlabelled=unlabelled)._cross_entropy(output, batch)
+        np.testing.assert_allclose(found, factor * np.log1p(np.exp(2.0)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["ccl", "sacd_released", "crd", "cmc"])
