@@ -51,8 +51,9 @@ def run(objective, params, buffers, student=STUDENT, teacher=TEACHER, batch=BATC
     return terms.losses, new
 
 
-def test_crd_golden():
-    objective, params, buffers = golden("crd")
+@pytest.mark.parametrize("sharding", ["replicated", "rows"])
+def test_crd_golden(sharding):
+    objective, params, buffers = golden("crd", bank_sharding=sharding)
     terms, new = run(objective, params, buffers)
     np.testing.assert_allclose(terms["contrast"], 22.17914963, rtol=0, atol=1e-5)
     np.testing.assert_allclose(new["student_z"], 363007.219, rtol=1e-6)
