@@ -285,7 +285,7 @@ def open_split(dataset_dir: str | Path, split: str) -> ClipSource:
     if split not in SPLITS:
         raise UserError(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     stored = info.shared_splits.get(split, split)
-    shards = sorted(folder.glob(f"*-{stored}.array_record-*"))
+    shards = sorted(folder.glob(f"[!.]*-{stored}.array_record-*"))  # a Mac's copies add ._ files
     table = read_table(folder, info, stored)
     damaged = UserError(f"{folder}: the shards of split {split} are damaged; {rebuild(folder)}")
     try:

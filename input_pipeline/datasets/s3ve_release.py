@@ -114,10 +114,14 @@ class ReleaseNight(Night):
         return {"night_id": self.night_id, "clips": rows, "eeg": eeg, "taken": [channel, unit]}
 
 
+def _images(folder: Path) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(".jpg") and name[0] != "."]
+
+
 def _seen(folder: Path | None) -> list[Any]:
     if folder is None:
         return []
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
+    names = sorted(_images(folder))
     ends = [os.stat(folder / name) for name in names[:1] + names[-1:]]
     return [len(names), *((end.st_size, int(end.st_mtime)) for end in ends)]
 
@@ -169,7 +173,7 @@ def _find(folder: Path) -> _Found:
             found.frame_roots.append(here)
         deep = len(here.relative_to(folder).parts) >= _DEPTH
         folders[:] = [] if deep else sorted(set(folders) - STAGE_OF.keys())
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith(".")):
             if match := _EEG.fullmatch(name):
                 found.clips[match[1]] = here / name
             elif name.endswith(".npz"):
@@ -311,7 +315,7 @@ def _read_frames(
         return None, "no frames"
     count = clip.labelled.frames
     if count is None:
-        count = sum(name.endswith(".jpg") for name in os.listdir(clip.frames))
+        count = len(_images(clip.frames))
     if not count:
         return None, "no frames"
     # The tiny number keeps a moment that falls on a frame's own from the frame before it.

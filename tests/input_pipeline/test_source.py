@@ -131,6 +131,8 @@ def shard_of(folder, split):
 
 def test_damage_is_seen_when_a_split_is_opened(copy):
     shard = shard_of(copy, "test")
+    shard.with_name(f"._{shard.name}").write_bytes(b"what a Mac keeps beside a file")
+    assert len(open_split(copy, "test")) > 0
     with open(shard, "rb+") as file:
         file.truncate(shard.stat().st_size // 2)
     with pytest.raises(UserError, match="the shards of split test are damaged"):

@@ -82,6 +82,18 @@ def clips_of(folder, night, settings=SIZE, **options):
 
 @pytest.mark.parametrize("night", [NIGHTS[1], WHOLE])
 def test_every_clip_comes_out_as_it_was_put_in(release, night):
+    """Also where a Mac has left a file beside each, and the labels do not count the frames."""
+    annotations = release / "ucf51_01.json"
+    names = json.loads(annotations.read_text())["database"]
+    annotations.unlink()
+    annotations.with_name(f"._{annotations.name}").write_bytes(b"no file of the release")
+    numbered = {label: k for k, label in enumerate(LABELS, 1)}
+    rows = [(name.split("_")[-1], name) for name in names]
+    listed = "".join(f"{label}/{name}.mp4 {numbered[label]}\n" for label, name in rows)
+    (release / "trainlist01.txt").write_text(listed)
+    (release / "classInd.txt").write_text("".join(f"{k} {n}\n" for n, k in numbered.items()))
+    for file in [path for path in release.rglob("*") if path.is_file() and night in str(path)]:
+        file.with_name(f"._{file.name}").write_bytes(b"no file of the release")
     read = clips_of(release, night)
     clips = list(read)
     assert [clip["clip_index"] for clip in clips] == list(range(CLIPS))
