@@ -163,7 +163,8 @@ def _without_header(lines: list[str], first: int) -> Table | None:
 
 def _header(line: str, number: int, delimiter: str) -> Table | None:
     try:  # NumPy and MNE-Python begin a header with "# "
-        names = [fold(name) for name in cells_of(line.removeprefix("# "), delimiter)]
+        cells = cells_of(line.removeprefix("# "), delimiter)
+        names = [fold(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name[:200])) for name in cells]
     except csv.Error:
         return None
     names = [_UNIT.sub("", name).strip() for name in names]

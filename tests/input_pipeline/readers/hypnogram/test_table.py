@@ -173,6 +173,7 @@ def test_times_that_would_fill_the_psg_in_another_unit(read, count, end, unit):
         ("\n0,30,W\n30,30,N1\n", [0, 1], 0),
         ("# Hypnogram\nonset,duration,stage\n0,30,W\n30,30,N1\n", [0, 1], 0),
         ("# stage\nW\nN1\n", [0, 1], 0),
+        ("No.,StartTime,Label\n1,23:50:33,WK\n2,23:51:03,N2\n", [0, 2], 30),
         ("Time [hh:mm:ss.xxx]\tDuration[s]\tStage\n23:50:03.000\t60\tN2\n", [2, 2], 0),
         # Numbers of every row from the begin on, those of two rows, and some that are no numbers.
         (epochs(",stage", 6, 1, "{0},N{2}"), [1, 2, 3, 1, 2, 3], 0),
