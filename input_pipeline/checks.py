@@ -74,7 +74,10 @@ def video_notes(
             f"the video promises {declared_s:.0f} s, but its last frame is at {end_s:.0f} s"
         )
     if frame_rate is not None and frame_rate < 0.95 * wanted_rate:
-        notes.append(f"{frame_rate:.3g} frames a second in the video, {wanted_rate:g} in a clip")
+        notes.append(
+            f"{frame_rate:.3g} frames a second in the video, {wanted_rate:g} in a clip; clips that "
+            "lack too many are left out (--frame-rate takes fewer)"
+        )
     if start_source == "container":
         notes.append(
             "the start of the video is the container's creation time; check that it is local time"

@@ -50,7 +50,8 @@ def test_a_good_night(capsys, folder, night, arguments):
 def test_a_video_with_fewer_frames_than_a_clip_needs(capsys, folder, night):
     lines, error = run(capsys, folder, [night], "--frame-rate", "5")
     assert lines == [
-        "note: night n1: 2 frames a second in the video, 5 in a clip",
+        "note: night n1: 2 frames a second in the video, 5 in a clip; clips that lack too many are "
+        "left out (--frame-rate takes fewer)",
         "1 nights can be used",
     ]
     lines, error = run(capsys, folder, [night], "--frame-rate", "5", "--full")
