@@ -229,7 +229,7 @@ def all_finite(tree):
 
 SMALL = {"message_dim": 32, "update_dim": 32, "graph_dim": 32, "layers": 1}
 # One object for most tests: its step is compiled once.
-TWO_GROUPS = objectives.create("sacd", {"graph": 1.0}, clips_per_graph=4, graph=SMALL)
+TWO_GROUPS = objectives.create("sacd", clips_per_graph=4, graph=SMALL)
 
 
 @pytest.mark.parametrize(
