@@ -110,17 +110,20 @@ def test_a_part_resampled_equals_pillow():
             assert np.abs(ours - expected).max() <= PILLOW
 
 
-@pytest.mark.parametrize("shape", [(240, 320), (48, 64), (60, 40), (40, 41)])
-def test_the_centre_of_a_shrunk_frame_equals_pillow(shape):
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((240, 320), (28, 28)), ((48, 64), (24, 28)), ((60, 40), (28, 28)), ((40, 41), (28, 28))],
+)
+def test_the_centre_of_a_shrunk_frame_equals_pillow(shape, size):
     clip = np.random.default_rng(1).integers(0, 256, (3, 1, *shape, 3), dtype=np.uint8)
     clip[2] = 0  # black stays black
-    size = 28
-    shrunk = [size * side // min(shape) for side in shape]
-    top, left = (round((side - size) / 2) for side in shrunk)
-    found = np.asarray(shrunk_centre(clip, (size, size))).astype(int)
+    height, width = size
+    shrunk = [height * side // min(shape) for side in shape]
+    top, left = (round((side - out) / 2) for side, out in zip(shrunk, size, strict=True))
+    found = np.asarray(shrunk_centre(clip, size)).astype(int)
     for one, ours in zip(clip[:, 0], found[:, 0], strict=True):
         image = Image.fromarray(one).resize(shrunk[::-1], Image.Resampling.BILINEAR)
-        expected = np.asarray(image).astype(int)[top : top + size, left : left + size]
+        expected = np.asarray(image).astype(int)[top : top + height, left : left + width]
         assert np.abs(ours - expected).max() <= PILLOW
     assert not found[2].any()
 
