@@ -1,4 +1,7 @@
-"""A pod on one machine: four tasks of two devices under Slurm's script, and what may happen."""
+"""A toy, or the miniature demo, on a pod that one machine plays, and what may happen to it.
+
+Four tasks of two devices each, under Slurm's script.
+"""
 
 import os
 import signal
@@ -6,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,32 +18,77 @@ from sacd_jax.runs import goodput, log
 from sacd_jax.training.checkpoints import newest_step
 from tests.input_pipeline.fake_nights import fake_dataset
 from tests.launch.test_slurm import Cluster
+from tests.miniature import TOY as MINIATURE
 from tests.torture.compare import differences
 
 TASKS, DEVICES = 4, 2
-LENGTHS = (
-    "--config.batch_size=32",
-    "--config.passes=40.0",
-    "--config.evaluate_every_passes=20.0",
-    "--config.checkpoint_every_passes=1.0",
-    "--config.log_every_steps=1",
+
+
+@dataclass(frozen=True)
+class Story:
+    """An experiment, and which of its runs something happens to.
+
+    Attributes:
+        arguments: of the training; batches are for eight devices, with a checkpoint after every
+            second step.
+        killed, filled, stopped: run in which a task is killed, the disk fills, a task is stopped.
+        last_step: of the run in which a task is killed.
+        starts: how often each run was begun.
+    """
+
+    arguments: tuple[str, ...]
+    killed: str
+    filled: str
+    stopped: str
+    last_step: int
+    starts: dict[str, int]
+
+
+STORIES = {
+    "toy": Story(
+        (
+            "--config=tests/multi_process/toy.py:{folder}/nights.csv",
+            "--config.batch_size=32",
+            "--config.passes=20.0",
+            "--config.evaluate_every_passes=10.0",
+            "--config.checkpoint_every_passes=1.0",
+        ),
+        *("teacher", "sacd", "sacd"),
+        last_step=39,
+        starts={"teacher": 2, "sacd": 3},
+    ),
+    "demo": Story(
+        (
+            *MINIATURE,
+            "--config.batch_size=32",
+            "--config.runs.sacd.objective.options.clips_per_graph=4",
+            "--config.passes=3.0",
+            "--config.evaluate_every_passes=2.0",
+            "--config.checkpoint_every_passes=1.0",
+        ),
+        *("teacher", "baseline", "sacd"),
+        last_step=7,
+        starts={"teacher": 2, "baseline": 2, "sacd": 2},
+    ),
+}
+XLA_FLAGS = (
+    f"--xla_force_host_platform_device_count={DEVICES}",
+    "--xla_backend_optimization_level=0",  # most of the time is compiling
+    "--xla_llvm_disable_expensive_passes=true",
 )
-"""Batches for eight devices; 78 steps, a checkpoint after every second."""
-
-
-def arguments(folder: Path, workdir: Path) -> tuple[str, ...]:
-    config = f"--config=tests/multi_process/toy.py:{folder / 'nights.csv'}"
-    return (config, *LENGTHS, f"--data_dir={folder / 'data'}", f"--workdir={workdir}")
 
 
 class Pod:
     """A job of the stand-in cluster, with its folder of runs."""
 
-    def __init__(self, folder: Path, root: Path):
-        self.folder, self.workdir = folder, folder / "pod"
-        self.full = folder / "full"
-        self.cluster = Cluster(folder, root)
-        self._command = ("train", *arguments(folder, self.workdir))
+    def __init__(self, story: Story, folder: Path, root: Path, name: str):
+        self.folder, self.workdir = folder / f"job of {name}", folder / name
+        self.folder.mkdir()
+        self.full = self.folder / "full"
+        self.cluster = Cluster(self.folder, root)
+        arguments = (argument.format(folder=folder) for argument in story.arguments)
+        places = (f"--data_dir={folder / 'data'}", f"--workdir={self.workdir}")
+        self._command = ("train", *arguments, *places, "--config.log_every_steps=1")
         self.starts = 0
 
     def run(self, happens: Callable[[subprocess.Popen[str]], None]) -> tuple[int, bool, str]:
@@ -57,7 +106,7 @@ class Pod:
                 SLURM_RESTART_COUNT=str(self.starts),
                 JAX_PLATFORMS="cpu",
                 JAX_COMPILATION_CACHE_DIR=str(self.folder / "compiled"),
-                XLA_FLAGS=f"--xla_force_host_platform_device_count={DEVICES}",
+                XLA_FLAGS=" ".join(XLA_FLAGS),
                 PYTHONPATH=str(self.cluster.root),
                 FULL=str(self.full),
             )
@@ -102,43 +151,53 @@ class Pod:
             time.sleep(0.05)
 
 
-def undisturbed(folder: Path, root: Path) -> Path:
-    """The same experiment by one process with as many devices."""
-    workdir = folder / "undisturbed"
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(root),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={TASKS * DEVICES}",
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "sacd_jax.train", *arguments(folder, workdir)],
-        cwd=root,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=3000,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return workdir
-
-
 @pytest.mark.slow
-def test_a_pod_that_loses_tasks_and_room_comes_to_the_same_report(tmp_path, root):
-    fake_dataset(tmp_path)
-    reference = undisturbed(tmp_path, root)
-    pod = Pod(tmp_path, root)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "toy",
+        pytest.param(
+            "demo",
+            marks=pytest.mark.skipif(
+                "SACD_JAX_LONG_TESTS" not in os.environ,
+                reason="takes long: set SACD_JAX_LONG_TESTS",
+            ),
+        ),
+    ],
+)
+def test_a_pod_that_loses_tasks_and_room_comes_to_the_same_report(tmp_path, root, name):
+    """Bit for bit that of a pod that loses nothing: the loss of every step, so the same clips.
+
+    One process with eight devices adds in another order: ReLUs and the hardest negatives near a tie
+    turn rounding into other gradients, for which no tolerance is right.
+    """
+    if name == "toy":
+        fake_dataset(tmp_path)
+    story = STORIES[name]
+    undisturbed, pod = (Pod(story, tmp_path, root, each) for each in ("undisturbed", "disturbed"))
+    code, again, said = undisturbed.run(lambda job: None)
+    assert (code, again) == (0, False), said
 
     def killed(job: subprocess.Popen[str]) -> None:
-        pod.wait_for_step("teacher", 4, job)
+        pod.wait_for_step(story.killed, 2, job)
         pod.send(2, signal.SIGKILL)
 
     code, again, said = pod.run(killed)
     assert (code, again) == (128 + signal.SIGKILL, True), said
     assert "error: process 2 was lost" in said and "goes on from step" in said
 
+    def filled(job: subprocess.Popen[str]) -> None:
+        pod.wait_for_step(story.killed, story.last_step, job)
+        pod.full.touch()
+
+    code, again, said = pod.run(filled)
+    assert (code, again) == (1, False), said  # somebody has to make room
+    full = f"{story.filled}/checkpoints/2: no space left on device"
+    assert full in said and "make room" in said
+    pod.full.unlink()
+
     def stopped(job: subprocess.Popen[str]) -> None:
-        pod.wait_for_step("sacd", 4, job)
+        pod.wait_for_step(story.stopped, 2, job)
         pod.send(1, signal.SIGSTOP)
         pod.wait_for_others(1, job)
         pod.send(1, signal.SIGCONT)
@@ -147,22 +206,17 @@ def test_a_pod_that_loses_tasks_and_room_comes_to_the_same_report(tmp_path, root
     assert (code, again) == (75, True), said
     assert "error: process 1 was lost" in said
 
-    pod.full.touch()
-    code, again, said = pod.run(lambda job: None)
-    assert (code, again) == (1, False), said  # somebody has to make room
-    assert "no space left on device" in said and "make room" in said
-    pod.full.unlink()
-
     code, again, said = pod.run(lambda job: None)
     assert (code, again) == (0, False), said
     assert said.count("report: ") == 1
-    assert differences(reference, pod.workdir, exact=False) == []
+    assert differences(undisturbed.workdir, pod.workdir) == []
 
-    spent = {run: goodput.spent(goodput.read(pod.workdir / run)) for run in ("teacher", "sacd")}
-    assert [each.starts for each in spent.values()] == [2, 3]
-    for run, each in spent.items():
-        assert each.seconds["restart"] > 0 and 0 < each.share("train") < 1
-        assert each.seconds["lost"] > 0
+    for run, starts in story.starts.items():
+        spent = goodput.spent(goodput.read(pod.workdir / run))
+        assert spent.starts == starts
+        assert spent.seconds["restart"] > 0 and 0 < spent.share("train") < 1
         lines = log.read(pod.workdir / run).lines
         assert 0 < [line["goodput"] for line in lines if "goodput" in line][-1] < 1
-    assert "time sacd: " in said and " in 3 starts" in said
+        if run in (story.killed, story.stopped):
+            assert spent.seconds["lost"] > 0
+    assert "time sacd: " in said and f" in {story.starts['sacd']} starts" in said
