@@ -31,7 +31,8 @@ def two_modalities(size: str) -> tuple[DatasetSettings, RunConfig, RunConfig]:
     """
     if one_of("size", size, ("paper", "demo")) == "demo":
         experiment = demo.get_config()
-        return experiment.dataset, experiment.runs["baseline"], experiment.runs["teacher"]
+        video = demo.at_few_moments(experiment.runs["baseline"])
+        return experiment.dataset, video, experiment.runs["teacher"]
     eeg = s3ve_teacher.runs("attnsleep", "eeg")["eeg"]
     return s3ve_teacher.dataset(), s3ve_baseline.recipe("r3d_18"), eeg
 

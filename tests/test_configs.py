@@ -30,7 +30,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CHOICES: dict[str, tuple[str, ...]] = {
     "demo": ("miniature", "size=miniature,seed=1"),
     "context": ("miniature", "size=miniature,seed=1"),
-    "rhythm": ("miniature", "taps=9"),
     "s3ve_teacher": tuple(f"teacher={teacher}" for teacher in s3ve_teacher.TEACHERS),
     "s3ve_baseline": ("r2plus1d_18", "student=r3d_18", "batch=256"),
     "s3ve_distill": (
