@@ -112,7 +112,8 @@ def of_size(size: str) -> Size:
     height, width = baseline.augment.crop
     notes = (
         f"Demo size: the student is {baseline.student.name} on frames of {height}x{width} at "
-        f"{baseline.sampling.moments} moments, {DEMO_PASSES:g} passes; the paper's is R(2+1)D-18 on 112x112, 80 passes.",
+        f"{baseline.sampling.moments} moments, {DEMO_PASSES:g} passes; the paper's is R(2+1)D-18 "
+        "on 112x112, 80 passes.",
         "In so few steps the graph networks do not learn, and SACD's L_D hardly acts "
         "(docs/structure-graphs.md).",
     )
