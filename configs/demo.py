@@ -92,7 +92,7 @@ def get_config(size: str = "full", seed: int = 0) -> Experiment:
 
 
 def at_few_moments(run: RunConfig) -> RunConfig:
-    """The run with a student that sees 16 moments, two later frames less the first at each: a third
+    """The run with a student that sees 16 moments, two later frames less the first at each: a fifth
     of the cost, and too far apart to follow a breath. All tables of docs/results were made with it.
     """
     options = {name: run.student.options[name] for name in ("video_input", "stem_patch")}
