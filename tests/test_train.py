@@ -175,8 +175,13 @@ def test_an_interrupted_run_goes_on_and_equals_the_uninterrupted_one(demo, root,
         (["--runs=student"], "error: --runs names 'student', expected some of"),
         (["--config.runs.sacd.objective.name=scad"], "error: objective 'scad' is not known"),
         (["--config.runs.baseline.batch_size=0"], "batch_size is 0, expected at least 1"),
-        (["--config.runs.sacd.batch_size=24"], "expected a multiple of 16"),
-        (["--config.runs.baseline.sampling.moments=99"], "moments 99"),
+        *(
+            pytest.param([f"--config.runs.{setting}"], words, marks=pytest.mark.slow)
+            for setting, words in (
+                ("sacd.batch_size=24", "expected a multiple of 16"),
+                ("baseline.sampling.moments=99", "moments 99"),
+            )
+        ),
     ],
 )
 def test_wrong_settings_end_in_one_line(demo, root, tmp_path, arguments, words):

@@ -18,13 +18,9 @@ NETWORKS = {
     "r2plus1d_small": {"video_input": "differences", "lags": 2},
 }
 
-QUICK = {"r2plus1d_small"}
 
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in NETWORKS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_folded_network_says_the_same(name: str) -> None:
     encoder = models.create(name, 5, **NETWORKS[name])
     rng = np.random.default_rng(0)

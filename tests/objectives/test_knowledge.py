@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.spatial.distance import jensenshannon
 
 from sacd_jax import objectives
@@ -44,6 +45,7 @@ def test_divergences_are_jensen_shannons():
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ranks_of_sacd_by_hand():
     _, params, buffers = run(TWO_GROUPS, steps=2)
     stage = np.arange(8) % 3

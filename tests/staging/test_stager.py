@@ -208,6 +208,7 @@ def test_less_than_an_epoch_is_refused(stager, tmp_path) -> None:
         stager.predict(path)
 
 
+@pytest.mark.slow
 def test_networks_that_cannot_stage_a_video_are_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="attnsleep reads eeg; expected one that reads video"):
         load_stager(store(tmp_path / "teacher", "attnsleep"))

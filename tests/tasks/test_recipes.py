@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from sacd_jax import models
 from sacd_jax.config import AugmentConfig
@@ -28,6 +29,7 @@ def sequence_batch(seed: int, is_first: bool):
     }
 
 
+@pytest.mark.slow
 def test_a_sequence_step_carries_its_state_and_resets_it_at_a_night():
     network = models.create("deepsleepnet", hidden=8, bottleneck=4, dropout=0.0, sequence_dropout=0)
     task = Classify(student=network, optimizer=optax.sgd(1e-3), augment=AugmentConfig(flip=0.0))

@@ -59,6 +59,7 @@ def test_where_all_are_labelled_the_setting_changes_no_bit(sacd):
     jax.tree.map(np.testing.assert_array_equal, results[0][0].params, results[1][0].params)
 
 
+@pytest.mark.slow
 def test_cross_entropy_and_accuracy_know_labelled_clips_alone(sacd):
     state, batch, steps = sacd
     _, alone = steps["default"](state, hidden(batch))

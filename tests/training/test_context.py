@@ -67,7 +67,8 @@ def test_it_goes_on_bit_for_bit_after_a_stop(experiment, monkeypatch) -> None:
         np.testing.assert_array_equal(value, other[name])
 
 
-@pytest.mark.parametrize("look_ahead", [None, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("look_ahead", [None, 2])
 def test_a_test_shows_each_unbroken_piece_whole_and_every_clip_once(experiment, look_ahead) -> None:
     dataset, runs = experiment
     name, options = f"ahead {look_ahead}", {"hidden": 4, "look_ahead": look_ahead}
