@@ -2,8 +2,8 @@
 
     python -m sacd_jax.sweep --config configs/sweeps/simulated_study.py --workdir runs/study
 
-Parts of it by `--rows`: `'baseline*,sacd*,method-*'`, `'labels*'`, `'control*'`, `'keys*'`,
-`'terms*'`. The judgement is fixed before the first run
+Parts of it by `--rows`: `'baseline*,sacd*,method-*'`, `'long*'`, `'labels*'`, `'control*'`,
+`'keys*'`, `'terms*'`. The judgement is fixed before the first run
 (`runs/study/simulated_study.preregistered.json`) and every later call is held to it.
 `configs/sweeps/simulated_study.py:size=demo` has the demo's miniature nights and one pass; its
 figures mean nothing.
@@ -90,6 +90,13 @@ def get_config(size: str = "full") -> SweepConfig:
         rows[f"method-{name}"] = Row(name, run, "methods")
     for method in METHODS:
         rows[f"method-{method}"] = Row(method, distilled(method), "methods")
+    # A student that has learned enough to be held against the rival.
+    long, group = _times(short, 3), f"{3 * passes:g} passes"
+    rows["long-baseline"] = Row(REFERENCE, replace(baseline, **long), group)
+    rows["long-sacd"] = Row("SACD", distilled(**long), group)
+    rows["long-kd"] = Row("KD", distilled("kd", **long), group)
+    for name, run in demo.rivals().items():
+        rows[f"long-{name}"] = Row(name, run, group)
     for count, share in {4: 4 / 64, 16: 16 / 64}.items():
         group = f"labels of {count}"
         few = {"label_fraction": share, "unlabelled": "distill"}
