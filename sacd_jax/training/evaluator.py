@@ -22,7 +22,7 @@ from sacd_jax.runs.model_file import Model
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks.augment import centred
 from sacd_jax.tasks.train_state import Tree
-from sacd_jax.training import rival
+from sacd_jax.training import length, rival
 from sacd_jax.training.watchdog import alive
 
 SEQUENCE_LENGTH = 25
@@ -236,6 +236,7 @@ def evaluate_run(workdir: Path, split: str) -> metrics.Metrics:
         UserError: not the folder of a finished run, or its data set is gone.
     """
     run, dataset = run_folder.read_run(workdir)
+    length.refuse_unfinished(run, RunFolder(workdir), dataset)
     if run.task == "boost":
         return store_rival(run, dataset, split, RunFolder(workdir))
     model, mesh = model_file.load(workdir), parallel.make_mesh()

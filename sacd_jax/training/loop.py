@@ -9,7 +9,6 @@ import jax
 
 from input_pipeline.controls import control_rows
 from input_pipeline.files import mine_alone, only_one
-from input_pipeline.groups import steps_per_pass
 from input_pipeline.loader import Loader
 from input_pipeline.progress import Progress
 from input_pipeline.source import open_split
@@ -27,6 +26,7 @@ from sacd_jax.tasks.train_state import TrainState
 from sacd_jax.training import (
     compiles,
     device_figures,
+    length,
     teacher_folds,
     teacher_outputs,
     tested_nights,
@@ -122,14 +122,10 @@ def _train(
         return
 
     # Data
-    source, validation = open_split(dataset, "train"), open_split(dataset, "validation")
-    left_out = teacher_folds.left_out(run, source.table)
-    source = source.with_labels_of(run.label_fraction, run.seed).without_subjects(left_out)
-    validation = validation.without_subjects(left_out)
-    steps_a_pass = steps_per_pass(
-        source.table, run.batch_size, run.batch_mode, run.consecutive_clips, run.uses_unlabelled
-    )
-    total_steps = max(1, round(run.passes * steps_a_pass))
+    source, left_out = length.training_split(run, dataset)
+    validation = open_split(dataset, "validation").without_subjects(left_out)
+    steps_a_pass = length.steps_a_pass(run, source)
+    total_steps = length.total_steps(run, steps_a_pass)
     evaluate_every = max(1, round(run.evaluate_every_passes * steps_a_pass))
     checkpoint_every = max(1, round(run.checkpoint_every_passes * steps_a_pass))
 

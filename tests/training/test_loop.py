@@ -20,6 +20,7 @@ from sacd_jax.runs import goodput, log, model_file
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.training import loop
+from sacd_jax.training.evaluator import evaluate_run
 from sacd_jax.training.meters import CLOCK
 from sacd_jax.training.profile import Steps
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
@@ -196,6 +197,9 @@ def test_a_resumed_run_keeps_a_better_network_whose_line_of_the_log_is_lost(
     assert "train resumed: 1 x cpu, " in said
     assert " parameters, float32, batch 16 (shuffled), steps 1 to 8" in said
     folder = RunFolder(workdir)
+    for split in ("validation", "test"):  # with predictions it would count as finished
+        with pytest.raises(UserError, match="resumed: its training stopped at step 5 of 8"):
+            evaluate_run(workdir, split)
     best = replace(model_file.load(workdir), accuracy=1.5)  # no later one reaches it
     model_file.save(folder.model, best)
     lines = [
