@@ -1,7 +1,6 @@
 """The report of an experiment: its finished runs, compared on the test subjects."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ def describe(experiment: Experiment, workdir: Path, dataset: Path) -> None:
     nights = None
     if experiment.dataset.simulated:
         folder = nights_folder(experiment.dataset, dataset.parent)
-        nights = os.path.relpath(folder, workdir)
+        nights = run_folder.path_from(workdir, folder)
     description = {
-        "dataset": os.path.relpath(dataset, workdir),
+        "dataset": run_folder.path_from(workdir, dataset),
         "nights": nights,
         "runs": list(experiment.runs),
     }

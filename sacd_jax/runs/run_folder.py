@@ -165,7 +165,7 @@ def claim(workdir: Path, run: RunConfig, dataset: Path, precision: str = "float3
     folder = RunFolder(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     wanted = {
-        "dataset": os.path.relpath(dataset, workdir),
+        "dataset": path_from(workdir, dataset),
         "run": configs.as_json(run),
         "precision": precision,
     }
@@ -196,6 +196,7 @@ def refuse_other(workdir: Path, wanted: Mapping[str, Any]) -> None:
     """
     folder = RunFolder(workdir)
     if not folder.config.exists():
+        _refuse_traces(folder)
         return
     stored = read_config(workdir)
     stored.setdefault("precision", "float32")  # all there was before it could be chosen
@@ -211,6 +212,29 @@ def refuse_other(workdir: Path, wanted: Mapping[str, Any]) -> None:
             f"{workdir} holds a run with {key} = {there!r}, now it is {here!r}; "
             "use another workdir or delete this one"
         )
+
+
+def _refuse_traces(folder: RunFolder) -> None:
+    """Refuses a folder in which something has trained, but which does not say what: a run would go
+    on from another's state, or take its predictions for its own."""
+    trained = (folder.predictions("test"), folder.model, folder.metrics, folder.checkpoints)
+    for path in trained:
+        if path.is_file() or any(path.glob("[!.]*")):
+            raise UserError(
+                f"{folder.path} has {path.name} of a run, but no {folder.config.name} that says "
+                "which; use another workdir or delete this one"
+            )
+
+
+def path_from(folder: Path, target: Path) -> str:
+    """The path from a folder to what lies beside it, which stays right when both are moved.
+
+    A `..` behind a link leads to where the link leads: where that matters, links are followed.
+    """
+    as_named = os.path.relpath(target, folder)
+    if (folder / as_named).resolve() == target.resolve():
+        return as_named
+    return os.path.relpath(target.resolve(), folder.resolve())
 
 
 def read_config(workdir: Path) -> dict[str, Any]:

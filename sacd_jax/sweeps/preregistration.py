@@ -4,7 +4,6 @@ The file holds the whole sweep: data, rows, seeds, reference and judgement, with
 call with another one is refused, and so is a file that was changed.
 """
 
-import os
 import reprlib
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from input_pipeline.digests import read_verified_json, write_verified_json
 from input_pipeline.errors import UserError
 from sacd_jax.config import as_json, build
-from sacd_jax.runs.run_folder import first_difference
+from sacd_jax.runs.run_folder import first_difference, path_from
 from sacd_jax.sweeps import plan
 from sacd_jax.sweeps.sweep_config import Judgement, SweepConfig
 
@@ -53,7 +52,7 @@ def freeze(sweep: SweepConfig, workdir: Path, dataset: Path) -> Path | None:
             "look; expected a workdir without finished rows, or a sweep without judgement"
         )
     workdir.mkdir(parents=True, exist_ok=True)
-    value = {"sweep": as_json(sweep), "dataset": os.path.relpath(dataset, workdir)}
+    value = {"sweep": as_json(sweep), "dataset": path_from(workdir, dataset)}
     write_verified_json(path, value)
     return path
 

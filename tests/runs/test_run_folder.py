@@ -84,3 +84,27 @@ def test_a_changed_setting_is_noticed_and_taken_when_the_digest_is_deleted(tmp_p
     del values["digest"]
     path.write_text(json.dumps(values))
     assert read_run(tmp_path)[0].seed == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["predictions_test.npz", "metrics.jsonl", "checkpoints/12", "model/model.safetensors"]
+)
+def test_what_trained_without_saying_so_is_no_folder_for_a_run(tmp_path, name):
+    """A run would go on from another's state, or call its predictions its own."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("of another run")
+    words = f"has {name.partition('/')[0]} of a run, but no config.json that says which"
+    with pytest.raises(UserError, match=words):
+        claim(tmp_path, RUN, tmp_path / "data")
+    assert not RunFolder(tmp_path).config.exists()
+
+
+def test_data_are_found_again_from_a_run_behind_a_link(tmp_path):
+    """`..` behind a link leads elsewhere: runs/ is often a link to a larger disk."""
+    (tmp_path / "disk" / "of" / "runs").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "disk" / "of" / "runs")
+    data = tmp_path / "data" / "s3ve-1"
+    data.mkdir(parents=True)
+    for _ in range(2):
+        claim(tmp_path / "runs" / "one", RUN, data)
+    assert read_run(tmp_path / "runs" / "one")[1].resolve() == data.resolve()
