@@ -177,7 +177,7 @@ def parse_moment(text: str) -> datetime:
         raise ValueError(expected) from None
     if value.tzinfo is not None:
         raise ValueError(f"{expected}, without a time zone")
-    if ":" not in text:
+    if ":" not in text or not 2 <= value.year <= 9998:  # a night of the others would leave time
         raise ValueError(expected)
     return value
 

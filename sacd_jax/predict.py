@@ -1,7 +1,6 @@
 """Stages a night from its infrared video alone: hypnogram files, statistics and a page."""
 
 import argparse
-import json
 import sys
 from datetime import datetime
 from importlib import metadata
@@ -13,12 +12,12 @@ from input_pipeline.errors import UserError
 from input_pipeline.files import remove_unfinished, whole_file, write_json
 from input_pipeline.fingerprints import file_fingerprint
 from input_pipeline.night import Night, parse_moment, read_manifest
-from sacd_jax.staging import memory
+from sacd_jax.staging import memory, result_files
+from sacd_jax.staging.result_files import PAGE, PICTURE, STATISTICS
 from sacd_jax.staging.staged_night import StagedNight
 from sacd_jax.staging.stager import Stager, load_stager
 from sacd_jax.staging.statistics import night_statistics
 
-PAGE, STATISTICS = "report.html", "statistics.json"
 EXAMPLE = "python -m sacd_jax.predict --model runs/demo/sacd --video night.mp4 --out staged"
 
 
@@ -47,6 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if (arguments.video is None) == (arguments.manifest is None):
         parser.error("expected either --video or --manifest")
+    if arguments.video is not None:
+        result_files.refuse_others(arguments.out)
     memory.map_large_blocks()
     stager = load_stager(arguments.model)
     if arguments.video is not None:
@@ -76,6 +77,7 @@ def _stage_manifest(stager: Stager, arguments: argparse.Namespace) -> None:
             if _is_there(folder, made_from):
                 print(f"{night.night_id}: staged already, see {folder / PAGE}")
                 continue
+            result_files.refuse_others(folder)
             staged = stager.predict_night(night, threads=arguments.threads)
         except UserError as error:
             print(f"not staged: {error}", file=sys.stderr, flush=True)
@@ -90,7 +92,8 @@ def _made_from(stager: Stager, night: Night) -> str:
     """A digest of all that the files of a staged night depend on."""
     row = (night.night_id, night.video_start, night.sync_offset_s, night.sync_drift_ppm)
     try:
-        videos = [file_fingerprint(path) for path in night.video_files]
+        # A name may say when its video began.
+        videos = [[path.name, file_fingerprint(path)] for path in night.video_files]
     except OSError:  # reading it will say so
         videos = []
     version = metadata.version("sacd-jax")
@@ -100,12 +103,8 @@ def _made_from(stager: Stager, night: Night) -> str:
 
 def _is_there(folder: Path, made_from: str) -> bool:
     """Whether all files of a night that was made from the same are there; the page is the last."""
-    try:
-        statistics = json.loads((folder / STATISTICS).read_text())
-    except (OSError, ValueError):
-        return False
-    same = isinstance(statistics, dict) and statistics.get("made_from") == made_from
-    return same and (folder / PAGE).is_file()
+    same = result_files.statistics(folder).get("made_from") == made_from
+    return same and all((folder / name).is_file() for name in result_files.ALL)
 
 
 def write(night: StagedNight, folder: Path, name: str, made_from: str = "") -> None:
@@ -124,12 +123,12 @@ def write(night: StagedNight, folder: Path, name: str, made_from: str = "") -> N
     folder.mkdir(parents=True, exist_ok=True)
     remove_unfinished(folder)
     (folder / PAGE).unlink(missing_ok=True)
-    hypnogram_files.write_all(night, folder)
     statistics = night_statistics(night)
     write_json(folder / STATISTICS, {**statistics, "made_from": made_from})
+    hypnogram_files.write_all(night, folder)
     picture = night_figure(night)
     for file, content in {
-        "hypnogram.png": picture,
+        PICTURE: picture,
         PAGE: night_page(night, statistics, picture, name).encode(),
     }.items():
         with whole_file(folder / file) as temporary:

@@ -130,14 +130,34 @@ def test_the_same_command_goes_on_with_the_nights_that_are_not_there(
 
     assert again(model)
     assert not again(model)
-    page.unlink()
+    for lost in ("report.html", "hypnogram.csv"):
+        (out / "sim0000" / lost).unlink()
+        assert again(model)
+    (video,) = folder.rglob("*.mp4")
+    renamed = video.rename(video.with_name("cam_20240305_225740.mp4"))  # a name may say the start
+    manifest = folder / "nights.csv"
+    manifest.write_text(manifest.read_text().replace(video.name, renamed.name))
     assert again(model)
     (out / "sim0000" / "statistics.json").write_text("{")
     assert again(model)
-    manifest = folder / "nights.csv"
     manifest.write_text(manifest.read_text().replace(",0.0,0.0,", ",5.0,0.0,"))
     assert again(model)
     assert again(store(tmp_path / "other", sampling={**SAMPLING, "moments": 8}))
+
+
+@pytest.mark.parametrize("name", ["hypnogram.csv", "report.html", "statistics.json"])
+def test_files_of_others_are_not_written_over(model, nights, tmp_path, name) -> None:
+    """The scoring of a night may be called hypnogram.csv; it lies beside its video."""
+    (video,) = nights.rglob("*.mp4")
+    (tmp_path / "sim0000").mkdir()
+    scored = tmp_path / "sim0000" / name
+    scored.write_text("of somebody else")
+    own = ["--model", str(model), "--out"]
+    with pytest.raises(UserError, match=f"holds a {name} that is not of a staged night"):
+        predict.main([*own, str(scored.parent), "--video", str(video)])
+    with pytest.raises(UserError, match="1 of 1 nights could not be staged"):
+        predict.main([*own, str(tmp_path), "--manifest", str(nights / "nights.csv")])
+    assert scored.read_text() == "of somebody else" and len(list(scored.parent.iterdir())) == 1
 
 
 def test_files_without_a_clock_are_placed_by_a_start_for_each(model, nights, tmp_path) -> None:
@@ -153,7 +173,9 @@ def test_files_without_a_clock_are_placed_by_a_start_for_each(model, nights, tmp
     assert found["not_scored"] == {"between videos": 3, "missing frames": 1}
 
 
-@pytest.mark.parametrize("start", ["2024-03-05", "2024-03-05T22:57:40+01:00", "22:57"])
+@pytest.mark.parametrize(
+    "start", ["2024-03-05", "2024-03-05T22:57:40+01:00", "22:57", "9999-12-31T23:59:00"]
+)
 def test_a_start_is_a_local_date_and_time_as_in_a_manifest(model, nights, tmp_path, start) -> None:
     (video,) = nights.rglob("*.mp4")
     own = ["--model", str(model), "--video", str(video), "--out", str(tmp_path / "out")]

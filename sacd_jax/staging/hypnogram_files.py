@@ -20,6 +20,7 @@ import numpy as np
 
 from input_pipeline.files import whole_file, write_csv, write_json
 from input_pipeline.stages import CLIP_SECONDS, STAGES
+from sacd_jax.staging import result_files
 from sacd_jax.staging.staged_night import StagedNight
 
 NO_CLOCK = datetime(1985, 1, 1)
@@ -32,17 +33,17 @@ _YASA_WORDS = {"W": "WAKE"}
 def write_all(night: StagedNight, folder: Path) -> list[Path]:
     """Writes every form into `folder`, each file whole or not at all; returns their paths."""
     files = {
-        "hypnogram.csv": write_table,
-        "hypnogram.edf": write_edf,
-        "hypnogram_edfbrowser.csv": write_edfbrowser,
-        "night_hypnogram.tsv": write_bids,
-        "hypnogram_yasa.json": write_yasa,
+        result_files.TABLE: write_table,
+        result_files.EDF: write_edf,
+        result_files.EDFBROWSER: write_edfbrowser,
+        result_files.BIDS: write_bids,
+        result_files.YASA: write_yasa,
     }
     paths = []
     for name, write in files.items():
         write(night, folder / name)
         paths.append(folder / name)
-    return [*paths, folder / "night_hypnogram.json"]
+    return [*paths, folder / result_files.BIDS_COLUMNS]
 
 
 def write_table(night: StagedNight, path: Path) -> None:

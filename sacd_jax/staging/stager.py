@@ -42,6 +42,9 @@ from sacd_jax.tasks.augment import centred
 BATCH = 4
 """Epochs that the network sees at a time: few, for activations take memory for each of them."""
 
+NO_NUMBERS = "the network's scores are not finite"
+"""Of weights that are too large, say; the likeliest of them would be the first stage, W."""
+
 
 @dataclass
 class Stager:
@@ -184,7 +187,7 @@ class Stager:
         memory.give_back()
         with opened() as reader:
             start, clock = clock_of(reader)
-            said, *signals = self._stage(reader, network, epochs, stretch)
+            said, reasons, *signals = self._stage(reader, network, epochs, stretch)
             notes = tuple(reader.notes)
         memory.give_back()
         probabilities = said["probabilities"]
@@ -192,8 +195,13 @@ class Stager:
             seen = np.isfinite(probabilities).all(-1)
             probabilities = self.over_night.probabilities(*map(said.get, CLIP_OUTPUTS), seen)
             memory.give_back()
+        finite = np.isfinite(probabilities).all(-1).tolist()
+        reasons = tuple(
+            reason or ("" if known else NO_NUMBERS)
+            for reason, known in zip(reasons, finite, strict=True)
+        )
         facts = {"start": start, "clock": clock, "notes": notes, "model": dict(self.facts)}
-        return StagedNight(probabilities, *signals, **facts)
+        return StagedNight(probabilities, reasons, *signals, **facts)
 
     def probabilities(
         self,

@@ -1,5 +1,6 @@
 """A stager sees the pictures that are there, and scores nothing that it cannot see."""
 
+import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +17,7 @@ from input_pipeline.night import Night
 from sacd_jax import models
 from sacd_jax.runs import model_file, temperature
 from sacd_jax.runs.run_folder import RunFolder
-from sacd_jax.staging.stager import Stager, load_stager
+from sacd_jax.staging.stager import NO_NUMBERS, Stager, load_stager
 from tests.input_pipeline import recordings
 
 CLIPS = {"frame_rate": 1.0, "height": 24, "width": 32}
@@ -219,3 +220,11 @@ def test_networks_that_cannot_stage_a_video_are_refused(tmp_path) -> None:
         model_file.save(folder / "model", model)
         load_stager(folder)
     assert ClipSettings(**CLIPS).frames == 30
+
+
+def test_scores_that_are_no_numbers_are_no_stage(stager: Stager, tmp_path) -> None:
+    """The likeliest of five that are no numbers would be W, all night."""
+    broken = copy.copy(stager)
+    broken.variables = jax.tree.map(lambda weights: weights * np.float32(1e30), stager.variables)
+    night = broken.predict(write(tmp_path / "night.mkv", every_second(2.0, 65.0)))
+    assert night.reasons == (NO_NUMBERS,) * 2 and night.stage.tolist() == [-1, -1]
