@@ -28,7 +28,6 @@ from input_pipeline.datasets.dataset_files import (
 from input_pipeline.datasets.frame_files import FrameFiles
 from input_pipeline.datasets.jpeg import JpegFrames
 from input_pipeline.errors import UserError
-from input_pipeline.fingerprints import fingerprint
 from input_pipeline.labels import labelled_rows
 from input_pipeline.splits import SPLITS
 from input_pipeline.stages import UNKNOWN
@@ -137,8 +136,7 @@ class ClipSource(Sequence[Clip]):
     def fingerprint(self) -> str:
         """Changes with the data, the settings they were made with and the split; not with the
         place."""
-        facts = [self.info.fingerprint, self.split]
-        return fingerprint([*facts, self._left_out] if self._left_out else facts)
+        return self.info.split_fingerprint(self.split, self._left_out)
 
     def with_labels_of(self, fraction: float, seed: int) -> Self:
         """The same clips, without the labels of all but a share of the subjects.

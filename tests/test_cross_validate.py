@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from input_pipeline.datasets import DatasetSettings, decode, prepare
+from input_pipeline.datasets.building import folder_names
 from input_pipeline.errors import UserError
 from input_pipeline.splits import SplitSettings
 from input_pipeline.stages import STAGES
+from sacd_jax.config import EncoderConfig, Experiment, RunConfig
+from sacd_jax.cross_validate import refuse_others
 from sacd_jax.report.cross_validation import write_tables
+from sacd_jax.runs import run_folder
 from tests.input_pipeline.fake_nights import SETTINGS, fake_clips, fake_manifest
 
 
@@ -59,6 +63,25 @@ def test_the_table_pools_the_subjects_that_were_left_out(tmp_path):
     # Somebody came between: folds 1 and 2 are those of 2 and 3 now.
     with pytest.raises(UserError, match="of fold 1 was tested on other subjects than s0b"):
         write_tables(tmp_path, ["student"], ["s0", "s0b", "s1", "s2"], STAGES)
+
+
+def test_folds_of_other_settings_or_other_nights_are_refused(tmp_path):
+    """Those that are trained now would be pooled with them."""
+    manifest, _ = fake_manifest(tmp_path, 4)
+    run = RunConfig("classify", EncoderConfig("mlp"))
+    settings = DatasetSettings("s3ve", manifest=manifest, clips=SETTINGS)
+    experiment = Experiment(settings, {"student": run})
+    split = SplitSettings(mode="leave_one_subject_out", fold=2)
+    (name,) = folder_names([replace(settings, split=split)])
+    run_folder.claim(tmp_path / "fold002" / "student", run, tmp_path / "data" / name)
+    refuse_others(experiment, tmp_path, range(4))
+    longer = replace(experiment, runs={"student": replace(run, passes=9.0)})
+    with pytest.raises(UserError, match="holds a run with run.passes = 80.0, now it is 9.0"):
+        refuse_others(longer, tmp_path, range(4))
+    refuse_others(longer, tmp_path, [0, 1, 3])
+    manifest.write_text(manifest.read_text().rsplit("\n", 2)[0] + "\n")
+    with pytest.raises(UserError, match="'student' of fold 2 was trained on other nights"):
+        refuse_others(experiment, tmp_path, range(3))
 
 
 CONFIG = """

@@ -87,6 +87,8 @@ def test_the_file_is_written_before_the_first_look_and_not_changed_after_it(
     ):
         with pytest.raises(UserError, match=words):
             preregistration.freeze(changed, tmp_path, dataset)
+    with pytest.raises(UserError, match="fixed the data set simulated-0 before .* is simulated-1"):
+        preregistration.freeze(JUDGED, tmp_path, dataset.with_name("simulated-1"))
     path.write_text(path.read_text().replace('"accuracy"', '"kappa"'))
     with pytest.raises(UserError, match="preregistration .* judge by the file as it was written"):
         preregistration.read(path)

@@ -24,7 +24,13 @@ from input_pipeline.datasets.dataset_files import (
 from input_pipeline.datasets.decode import DecodedNight, decode_nights
 from input_pipeline.datasets.frame_files import write_frames
 from input_pipeline.datasets.s3ve_release import release_nights
-from input_pipeline.datasets.settings import DatasetSettings, dataset_fingerprint, identity
+from input_pipeline.datasets.settings import (
+    DatasetSettings,
+    dataset_fingerprint,
+    described_fingerprint,
+    identity,
+    night_description,
+)
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one, remove_unfinished, whole_folder
 from input_pipeline.night import Night, read_manifest
@@ -83,7 +89,7 @@ def prepare(
         build = partial(_build, settings, digest=digest, nights=nights, split=split, **how)
     if (root / INFO_FILE).is_file():
         return _as_it_is(root, digest, identity(settings, split))
-    folder = root / f"{settings.name}-{digest[:12]}"
+    folder = root / _name(settings, digest)
     done = folder / INFO_FILE
     frees = root / f".{folder.name}-frees-decoded"  # since before it is there, until they are gone
     if done.is_file():
@@ -104,6 +110,23 @@ def prepare(
             shutil.rmtree(root / DECODED, ignore_errors=True)
             frees.unlink()
     return folder
+
+
+def _name(settings: DatasetSettings, digest: str) -> str:
+    return f"{settings.name}-{digest[:12]}"
+
+
+def folder_names(variants: Sequence[DatasetSettings]) -> list[str]:
+    """Names of the folders that data sets of the same nights have or would have.
+
+    Args:
+        variants: settings that differ in `split` alone, without `split_file`.
+
+    Raises:
+        UserError: the nights cannot be read.
+    """
+    described = [night_description(night) for night in _sorted(_given_nights(variants[0]))]
+    return [_name(each, described_fingerprint(each, described, None)) for each in variants]
 
 
 def _as_it_is(folder: Path, digest: str, wanted: Mapping[str, Any]) -> Path:

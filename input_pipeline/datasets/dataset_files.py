@@ -1,6 +1,7 @@
 """What lies in the folder of a built dataset beside the TFDS shards, and how it is read."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from input_pipeline.digests import (
 )
 from input_pipeline.errors import UserError
 from input_pipeline.files import write_csv
+from input_pipeline.fingerprints import fingerprint
 from input_pipeline.stages import STAGES
 
 INFO_FILE = "dataset.json"
@@ -158,6 +160,11 @@ class DatasetInfo:
     def inputs(self) -> tuple[str, ...]:
         """What a clip holds for networks to read."""
         return tuple(input_forms(self))
+
+    def split_fingerprint(self, split: str, left_out: Sequence[str] = ()) -> str:
+        """Of the clips of a split, without those of some subjects; not of the place."""
+        facts: list[Any] = [self.fingerprint, split]
+        return fingerprint([*facts, tuple(left_out)] if left_out else facts)
 
     def write(self, folder: Path) -> None:
         """Writes `dataset.json`, with the digests of the tables, checksums, split and card

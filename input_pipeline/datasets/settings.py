@@ -132,5 +132,11 @@ def dataset_fingerprint(
             determine.
         split: as of `identity`.
     """
-    described = [night_description(night) for night in nights]
-    return fingerprint({**identity(settings, split), "nights": described})
+    return described_fingerprint(settings, [night_description(night) for night in nights], split)
+
+
+def described_fingerprint(
+    settings: DatasetSettings, described: Sequence[dict[str, Any]], split: Splits | None
+) -> str:
+    """The same of nights as `night_description` gives them, for which no file is read again."""
+    return fingerprint({**identity(settings, split), "nights": list(described)})

@@ -13,8 +13,8 @@ from input_pipeline.files import only_results
 from input_pipeline.stages import CLIP_SECONDS, STAGES
 from sacd_jax.config import Experiment, RunConfig
 from sacd_jax.report import wording
-from sacd_jax.runs import run_folder
-from sacd_jax.runs.run_folder import ExperimentFolder
+from sacd_jax.runs import predictions, run_folder
+from sacd_jax.runs.run_folder import ExperimentFolder, RunFolder
 
 
 def describe(experiment: Experiment, workdir: Path, dataset: Path) -> None:
@@ -96,6 +96,8 @@ def _report(folder: ExperimentFolder) -> Path:
         print(f"not finished here, so not in the report: {', '.join(unfinished)}")
     dataset = workdir / facts["dataset"]
     info = read_info(dataset)
+    tested = {name: RunFolder(path).predictions("test") for name, path in runs.items()}
+    predictions.check_data(tested, info.split_fingerprint("test"))
     if info.classes != STAGES:
         return classification.write(runs, info.classes, info.split_mode, folder)
     settings = {name: run_folder.read_run(path)[0] for name, path in runs.items()}

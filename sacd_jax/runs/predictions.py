@@ -36,7 +36,7 @@ _OF_THE_CLIP = ("night_id", "subject_id", "clip_index", "ahi", "age", "sex")
 _UNKNOWN = {"age": np.float32("nan"), "sex": np.str_("")}  # where an earlier version wrote none
 _ORIGIN = ("data", "weights")
 _KINDS = {"logits": "f", "index": "iu", "stage": "iu", "clip_index": "iu", "ahi": "f"}
-_KINDS |= {"age": "f", "sex": "U"}
+_KINDS |= {"age": "f", "sex": "U", "embedding": "f", "night_id": "U", "subject_id": "U"}
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,8 @@ def read(name: str, path: Path) -> Predictions:
         bad = int((~np.isfinite(values[field])).any(-1).sum())
         if bad:
             raise UserError(f"{where}: {bad} of {clips} clips have {called} that are not finite")
+    if values["stage"].min() < -1:
+        raise UserError(f"{where}: a stage below -1, which stands for none: evaluate it again")
     if values["stage"].max() >= logits.shape[1] or len(np.unique(values["index"])) != clips:
         raise UserError(f"{where}: a stage beyond the {logits.shape[1]} classes, or a row twice")
     order = np.argsort(values["index"])
@@ -192,6 +194,26 @@ def read_origin(name: str, path: Path) -> dict[str, str]:
             f"run {name!r}: {path.name} cannot be read ({type(error).__name__}): evaluate the run "
             "again"
         ) from error
+
+
+def check_data(runs: Mapping[str, Path], data: str) -> None:
+    """Refuses predictions on another data set, such as one that was built before nights changed.
+
+    Those of earlier versions, which do not say what they are of, pass.
+
+    Args:
+        runs: name -> file of predictions.
+        data: fingerprint of the split that all of them should be of.
+
+    Raises:
+        UserError: names the first run.
+    """
+    for name, path in runs.items():
+        if read_origin(name, path).get("data", data) != data:
+            raise UserError(
+                f"run {name!r} was tested on another data set than the one it stands beside here; "
+                "train it on this one, in another folder"
+            )
 
 
 def check_same_clips(runs: Sequence[tuple[str, Predictions]]) -> None:

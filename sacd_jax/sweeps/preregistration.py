@@ -35,14 +35,20 @@ def freeze(sweep: SweepConfig, workdir: Path, dataset: Path) -> Path | None:
         the file; None for a sweep without a judgement.
 
     Raises:
-        UserError: the sweep is another than the one written down, or some of it is tested already.
+        UserError: the sweep, or its data set, is another than the one written down, or some of it
+            is tested already.
     """
     if sweep.judgement is None:
         return None
     path = file_of(sweep, workdir)
     if path.exists():
-        stored, _ = read(path)
+        stored, data = read(path)
         _hold(stored, sweep, path)
+        if data.resolve() != dataset.resolve() and data.name != dataset.name:
+            raise UserError(
+                f"{path} fixed the data set {data.name} before the first look, now it is "
+                f"{dataset.name}: nights were changed, added or left out; {_MEND}"
+            )
         return path
     runs = workdir / plan.RUNS
     seen = [key for key in sweep.rows if plan.finished(sweep, key, runs, dataset)]

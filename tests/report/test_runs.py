@@ -9,6 +9,7 @@ import pytest
 
 from input_pipeline.errors import UserError
 from sacd_jax.report.runs import check_same_clips, read_run, series, subject_counts
+from sacd_jax.runs import predictions
 from tests.report.conftest import Night, write_run
 
 
@@ -58,6 +59,8 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
         (lambda f: _change(f, logits=np.zeros((800, 2), np.float32)), "beyond the 2 classes"),
         (lambda f: _change(f, index=np.zeros(800, np.int32)), "a row twice"),
         (lambda f: _change(f, embedding=np.zeros(800, np.float32)), "embedding has shape (800,)"),
+        (lambda f: _change(f, embedding=np.full((800, 2), "x")), "embedding has dtype"),
+        (lambda f: _change(f, stage=np.full(800, -5)), "a stage below -1"),
         (lambda f: (f / "config.json").write_text('{"a": '), "config.json: not a JSON object"),
         (
             lambda f: (f / "versions.json").write_text('{"jax": "0.12.0", "digest": "0"}'),
@@ -78,6 +81,8 @@ def test_a_run_is_read_in_order_of_rows(folder: Path, night: Night):
         "stage beyond",
         "row twice",
         "flat embedding",
+        "words for an embedding",
+        "no stage",
         "broken config",
         "no object",
         "broken log",
@@ -92,6 +97,15 @@ def test_what_is_wrong_is_said_with_run_and_file(folder: Path, spoil, said: str)
     assert "'my run'" in str(error.value)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_predictions_on_another_data_set_are_refused(folder: Path):
+    runs = {"old": folder / "predictions_test.npz"}
+    predictions.check_data(runs, "this")  # of an earlier version, it does not say what it is of
+    _change(folder, data=np.array("this"), weights=np.array(""))
+    predictions.check_data(runs, "this")
+    with pytest.raises(UserError, match="run 'old' was tested on another data set"):
+        predictions.check_data(runs, "that")
 
 
 def test_nothing_is_unpickled(folder: Path):
