@@ -66,6 +66,8 @@ class Sampling:
             raise UserError(f"lags_s {self.lags_s}: expected (0,) with consecutive frames")
         if self.validation_windows < 1:
             raise UserError(f"validation_windows {self.validation_windows}: expected 1 or more")
+        if not np.isfinite(self.lags_s).all():
+            raise UserError(f"lags_s {self.lags_s}: expected finite seconds")
         if not self.lags_s or self.lags_s[0] != 0 or list(self.lags_s) != sorted(set(self.lags_s)):
             raise UserError(f"lags_s {self.lags_s}: expected ascending seconds that begin with 0")
 

@@ -50,7 +50,9 @@ def test_frames_exist_ascend_and_do_not_repeat(moments, lags, offset):
     assert np.all(np.diff(frames, axis=0) > 0) and np.all(np.diff(frames, axis=1) > 0)
 
 
-@pytest.mark.parametrize("lags", [(), (0.5,), (0, -1), (0, 1, 1), (0, 2, 1)])
+@pytest.mark.parametrize(
+    "lags", [(), (0.5,), (0, -1), (0, 1, 1), (0, 2, 1), (0, np.inf), (0, np.nan)]
+)
 def test_lags_begin_with_zero_and_ascend(lags):
     with pytest.raises(UserError, match="lags_s"):
         Sampling(lags_s=lags)
