@@ -55,13 +55,13 @@ def main(argv: list[str] | None = None) -> None:
     if values.run:
         parallel.initialize()
         dataset = prepare(sweep.dataset, data)
-        train_one(values.run, plan.with_teachers(sweep, chosen), workdir, dataset)
+        train_one(values.run, plan.with_lenders(sweep, chosen), workdir, dataset)
         return
     if (values.index is None) != (values.of is None):
         raise UserError("--index and --of belong together: the share of this job, and of how many")
     if values.index is not None:
         chosen = plan.share(chosen, values.index, values.of)
-    runs = plan.with_teachers(sweep, chosen)
+    runs = plan.with_lenders(sweep, chosen)
     if values.list:
         tables.show(table.listing(sweep, runs, runs_folder))
         return

@@ -17,6 +17,7 @@ from input_pipeline.datasets.dataset_files import DatasetInfo
 from input_pipeline.errors import UserError
 from sacd_jax import objectives
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, RunConfig, as_json
+from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.sweeps import children, plan, table, training
 from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import Row, SweepConfig
@@ -48,7 +49,7 @@ def small(**changes) -> SweepConfig:
 
 
 def all_runs(of: SweepConfig) -> list[Planned]:
-    return plan.with_teachers(of, plan.row_runs(of, of.seeds))
+    return plan.with_lenders(of, plan.row_runs(of, of.seeds))
 
 
 def names(runs) -> list[str]:
@@ -108,12 +109,32 @@ def test_a_sweep_trains_its_teachers_then_its_rows_seed_by_seed():
     assert [run.needs for run in runs[:3]] == [(), (), ("attnsleep",)]
 
 
+def over_nights(of: str) -> RunConfig:
+    return replace(
+        RunConfig("classify", EncoderConfig("context"), batch_mode="sequences"), embeddings_of=of
+    )
+
+
+def test_a_row_over_another_rows_embeddings_brings_the_run_of_its_seed():
+    rows = {"over": Row("over nights", over_nights("sacd")), **small().rows}
+    rows["above"] = Row("the teacher over nights", over_nights("attnsleep"))
+    found = small(rows=rows)
+    runs = plan.with_lenders(found, plan.row_runs(found, [3], ["over"]))
+    assert names(runs) == ["attnsleep", "sacd-seed3", "over-seed3"]
+    assert runs[-1].run.embeddings_of == "sacd-seed3"
+    assert runs[-1].needs == ("sacd-seed3",)
+    runs = plan.with_lenders(found, plan.row_runs(found, [3]))
+    assert sorted(names(runs)) == sorted({*names(runs)})
+    assert names(runs)[:3] == ["attnsleep", "sacd-seed3", "over-seed3"]
+    assert (runs[-1].run.embeddings_of, runs[-1].needs) == ("attnsleep", ("attnsleep",))
+
+
 def test_rows_are_chosen_by_key_and_bring_their_teacher():
     found = small()
-    assert names(plan.with_teachers(found, plan.row_runs(found, [3], ["base*"]))) == [
+    assert names(plan.with_lenders(found, plan.row_runs(found, [3], ["base*"]))) == [
         "baseline-seed3"
     ]
-    chosen = plan.with_teachers(found, plan.row_runs(found, [3], ["sacd", "pkt"]))
+    chosen = plan.with_lenders(found, plan.row_runs(found, [3], ["sacd", "pkt"]))
     assert names(chosen) == ["attnsleep", "pkt-seed3", "sacd-seed3"]
     with pytest.raises(UserError, match=r"'sadc' fits no row, expected some of baseline, pkt"):
         plan.row_runs(found, [0], ["sadc"])
@@ -299,6 +320,23 @@ def test_one_run_is_trained_where_the_sweep_looks_for_it(tmp_path, dataset, monk
     assert called == [(runs[-1].run, tmp_path / plan.RUNS / "sacd-seed1", dataset)]
     with pytest.raises(UserError, match="no run 'sacd'; --list shows them"):
         training.train_one("sacd", runs, tmp_path, dataset)
+
+
+def test_a_run_over_nights_finds_the_training_clips_embeddings(tmp_path, dataset, monkeypatch):
+    done = []
+    monkeypatch.setattr(training, "train", lambda _, folder, __: done.append(folder.name))
+
+    def evaluate(folder: Path, split: str) -> None:
+        done.append(f"{folder.name} {split}")
+        folder.mkdir(parents=True)
+        RunFolder(folder).predictions(split).touch()
+
+    monkeypatch.setattr(training, "evaluate_run", evaluate)
+    rows = {**small().rows, "over": Row("over nights", over_nights("sacd"))}
+    runs = all_runs(small(rows=rows))
+    for _ in range(2):
+        training.train_one("over-seed1", runs, tmp_path, dataset)
+    assert done == ["sacd-seed1 train", "over-seed1", "over-seed1"]
 
 
 def test_the_table_shows_means_the_papers_figures_and_what_is_noise(tmp_path, dataset):

@@ -1,4 +1,8 @@
-"""The runs of a sweep: its rows, each with several seeds, and the teachers that they share."""
+"""The runs of a sweep: its rows, each with several seeds, and the teachers that they share.
+
+A row's run may learn from the stored embeddings of another row's (`embeddings_of` names its key):
+then from those of the run with the same seed.
+"""
 
 import dataclasses
 import fnmatch
@@ -31,12 +35,20 @@ class Planned:
 def run_of(sweep: SweepConfig, key: str, seed: int) -> Planned:
     """The run of the row `key` with a seed."""
     run = dataclasses.replace(sweep.rows[key].run, seed=seed)
-    return Planned(f"{key}-seed{seed}", run, _needs(sweep, run))
+    needs = _teachers_of(sweep, run)
+    if run.embeddings_of in sweep.rows:
+        lender = _name(run.embeddings_of, seed)
+        run, needs = dataclasses.replace(run, embeddings_of=lender), (*needs, lender)
+    return Planned(_name(key, seed), run, needs)
 
 
-def _needs(sweep: SweepConfig, run: RunConfig) -> tuple[str, ...]:
-    """The sweep's teachers that lend a run their weights."""
-    lenders = [run.student.pretrained, *run.student.parts.values()]
+def _name(key: str, seed: int) -> str:
+    return f"{key}-seed{seed}"
+
+
+def _teachers_of(sweep: SweepConfig, run: RunConfig) -> tuple[str, ...]:
+    """The sweep's teachers that lend a run their weights or their embeddings."""
+    lenders = [run.student.pretrained, *run.student.parts.values(), run.embeddings_of]
     if run.teacher is not None:
         lenders.append(run.teacher.pretrained)
     return tuple(dict.fromkeys(name for name in lenders if name in sweep.teachers))
@@ -76,22 +88,26 @@ def share(runs: Sequence[Planned], index: int, of: int) -> list[Planned]:
     return list(runs[index::of])
 
 
-def with_teachers(sweep: SweepConfig, runs: Sequence[Planned]) -> list[Planned]:
-    """The teachers that the runs need, each after those it needs itself, then the runs."""
+def with_lenders(sweep: SweepConfig, runs: Sequence[Planned]) -> list[Planned]:
+    """The runs with all that they need: teachers first, then rows; what a run needs before it."""
     teachers: dict[str, Planned] = {}
-    met: set[str] = set()
+    rows: dict[str, Planned] = {}
 
-    def add(names: Sequence[str]) -> None:
-        for name in names:
-            if name not in met:
-                met.add(name)
-                needs = _needs(sweep, sweep.teachers[name])
-                add(needs)
-                teachers[name] = Planned(name, sweep.teachers[name], needs)
+    def add(planned: Planned, to: dict[str, Planned]) -> None:
+        for name in planned.needs:
+            if name in teachers or name in rows:
+                continue
+            if name in sweep.teachers:
+                training = sweep.teachers[name]
+                add(Planned(name, training, _teachers_of(sweep, training)), teachers)
+            else:
+                key, _, seed = name.rpartition("-seed")
+                add(run_of(sweep, key, int(seed)), rows)
+        to.setdefault(planned.name, planned)
 
     for run in runs:
-        add(run.needs)
-    return [*teachers.values(), *runs]
+        add(run, rows)
+    return [*teachers.values(), *rows.values()]
 
 
 def state(planned: Planned, runs_folder: Path, dataset: Path | None = None) -> str:

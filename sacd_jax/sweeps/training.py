@@ -6,9 +6,11 @@ from pathlib import Path
 from input_pipeline.errors import UserError
 from input_pipeline.files import only_one
 from input_pipeline.progress import Progress
+from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.sweeps import children, plan
 from sacd_jax.sweeps.plan import Planned
 from sacd_jax.sweeps.sweep_config import SweepConfig
+from sacd_jax.training.evaluator import evaluate_run
 from sacd_jax.training.loop import train
 
 
@@ -38,5 +40,16 @@ def train_one(name: str, runs: Sequence[Planned], workdir: Path, dataset: Path) 
     named = [run for run in runs if run.name == name]
     if not named:
         raise UserError(f"--run: the sweep has no run {name!r}; --list shows them")
+    planned = named[0]
     with only_one(workdir / "locks" / name, f"waiting for another process to train {name}"):
-        train(named[0].run, workdir / plan.RUNS / name, dataset)
+        if (lender := planned.run.embeddings_of) in planned.needs:
+            _store_embeddings(lender, workdir)
+        train(planned.run, workdir / plan.RUNS / name, dataset)
+
+
+def _store_embeddings(name: str, workdir: Path) -> None:
+    """What a run says of the training clips, as one over nights learns from it."""
+    folder = RunFolder(workdir / plan.RUNS / name)
+    with only_one(workdir / "locks" / name, f"waiting for another process to evaluate {name}"):
+        if not folder.predictions("train").is_file():
+            evaluate_run(folder.path, "train")
