@@ -138,7 +138,9 @@ def _settings(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         parser.error("--release, --eeg-channel and --eeg-unit are for --dataset s3ve_release")
     if released and arguments.release is None:
         parser.error("--dataset s3ve_release needs --release")
-    eeg_rate = arguments.eeg_rate or (RATE if released else ClipSettings.eeg_rate)
+    eeg_rate = arguments.eeg_rate
+    if eeg_rate is None:
+        eeg_rate = RATE if released else ClipSettings.eeg_rate
     clips = ClipSettings(
         frame_rate=arguments.frame_rate,
         eeg_rate=eeg_rate,

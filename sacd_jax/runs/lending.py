@@ -70,6 +70,10 @@ def first_variables(
     variables = jax.jit(partial(init_variables, encoder))(jax.random.key(seed), example)
     if config.pretrained:
         stored = model_file.load(lender(config, siblings))
+        if stored.encoder != config.name:  # a few layers of any two networks fit
+            raise UserError(
+                f"student.pretrained holds a {stored.encoder}, expected student.name {config.name}"
+            )
         variables, fresh = model_file.fill(variables, stored.variables)
         print(
             f"{config.name}: weights loaded from {config.pretrained}; "

@@ -4,6 +4,7 @@ import pytest
 
 from input_pipeline import build
 from input_pipeline.datasets import decode
+from input_pipeline.errors import UserError
 from input_pipeline.source import open_split
 from input_pipeline.splits import SPLITS
 
@@ -40,6 +41,11 @@ def test_help_shows_a_real_example(capsys):
     with pytest.raises(SystemExit, match="0"):
         build.main(["--help"])
     assert "--dataset s3ve --manifest nights.csv --out data" in capsys.readouterr().out
+
+
+def test_no_samples_a_second_are_not_the_usual_number(tmp_path):
+    with pytest.raises(UserError, match="eeg_rate 0.0: expected"):
+        build.main(["--manifest", "nights.csv", "--out", str(tmp_path), "--eeg-rate", "0"])
 
 
 @pytest.mark.parametrize(

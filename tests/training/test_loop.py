@@ -264,6 +264,10 @@ def test_every_method_goes_on_bit_for_bit_after_a_stop(experiment, method, monke
             {"student": EncoderConfig("deepsleepnet", SMALL, parts={"features": "eeg"})},
             "part 'features': the stored .* is not there, expected shape",
         ),
+        (
+            {"student": EncoderConfig("deepsleepnet", SMALL, pretrained="eeg")},
+            "student.pretrained holds a mlp, expected student.name deepsleepnet",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(experiment, changes, words):
