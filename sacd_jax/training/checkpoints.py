@@ -26,6 +26,7 @@ from sacd_jax import parallel
 from sacd_jax.training.array_digests import digests
 
 _DIGESTS = "digests"
+_NOT_ALWAYS_NOTED = ("teacher",)  # facts that earlier versions did not write
 _LATE_COMPLAINTS = ("Event loop is closed", "Encountered error while", "never awaited")
 _DROPPED_READS = ("async_deserialize", "tensorstore_spec")  # of Orbax, of TensorStore below it
 _OVERHEAD = 4096  # bytes of index and metadata of one array
@@ -49,7 +50,8 @@ class Checkpoints:
         """
         Args:
             folder: created if missing.
-            facts: JSON values that a resumed run must share, such as the fingerprint of the data.
+            facts: JSON values that a resumed run must share, such as the fingerprints of the data
+                and of the teacher.
             keep: how many of the newest checkpoints are kept.
         """
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax narrates saves and damage
@@ -151,6 +153,8 @@ class Checkpoints:
             return None, "the digest of its facts differs"
         # Compared before a byte is read: Orbax finds a wrong shape in the midst of other reads.
         for key, value in {**self._facts, **_shapes(like)}.items():
+            if key in _NOT_ALWAYS_NOTED and key not in facts:
+                continue
             if facts.get(key) != value:
                 raise UserError(
                     f"checkpoint of step {step}: {key} is {facts.get(key)}, expected {value}; "

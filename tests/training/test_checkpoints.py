@@ -93,7 +93,9 @@ def test_other_data_and_other_networks_are_refused(tmp_path):
     with pytest.raises(UserError, match="checkpoint of step 7: data is a, expected b"):
         other.restore(state())
     other.close()
-    same = Checkpoints(tmp_path / "c", {"data": "a"})
+    # An earlier version did not note the teacher.
+    same = Checkpoints(tmp_path / "c", {"data": "a", "teacher": "t"})
+    assert same.restore(state()) is not None
     wrong = state()
     wrong["params"]["w"] = jnp.zeros((5, 3))
     with pytest.raises(UserError, match=r"\['w'\] is float32\[4,3\], expected float32\[5,3\]"):

@@ -1,6 +1,7 @@
 """Runs from their config alone: two stages, two heads, a teacher that trains, frozen parts."""
 
 import contextlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,6 +225,24 @@ def test_a_run_that_was_killed_while_it_wrote_its_first_network_goes_on(experime
     folder.model.mkdir()
     loop.train(run, workdir, dataset)
     assert folder.finished
+
+
+def test_a_run_does_not_go_on_with_another_teacher(experiment, monkeypatch):
+    dataset, runs = experiment
+    shutil.copytree(runs / "eeg", runs / "retrained")
+    teacher = replace(EEG, pretrained="retrained")
+    run = RunConfig("distill", VIDEO, teacher, ObjectiveConfig("pkt"), **COMMON)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "stop_request", lambda: stopped(3))
+        loop.train(run, runs / "taught", dataset)
+    stored = model_file.load(runs / "retrained")
+    other = jax.tree.map(lambda x: x + np.float32(0.01), stored.variables)
+    model_file.save(RunFolder(runs / "retrained").model, replace(stored, variables=other))
+    with pytest.raises(UserError, match=r"step 3: teacher is \w+, expected \w+; use another"):
+        loop.train(run, runs / "taught", dataset)
+    model_file.save(RunFolder(runs / "retrained").model, stored)
+    loop.train(run, runs / "taught", dataset)
+    assert RunFolder(runs / "taught").finished
 
 
 @pytest.mark.slow
