@@ -167,6 +167,11 @@ RUN = RunConfig("classify", EncoderConfig("mlp"))
         ({"seeds": ()}, "seeds is (), expected different seeds"),
         ({"rows": {"a": Row("x", RUN), "b": Row("x", RUN)}}, "rows has several rows of group and"),
         ({"rows": {"a.b": Row("x", RUN)}}, "rows has 'a.b', expected a name of letters, digits"),
+        (
+            {"rows": {"a": Row("x", over_nights("b")), "b": Row("y", over_nights("attnsleep"))}},
+            "rows.a.run.embeddings_of is 'b', which learns from embeddings itself",
+        ),
+        ({"rows": {"a": Row("x", over_nights("a"))}}, "rows.a.run.embeddings_of is 'a', which"),
         ({"teachers": {"../x": RUN}}, "teachers has '../x', expected a name of letters, digits"),
     ],
 )

@@ -53,7 +53,8 @@ class SweepConfig(Settings):
     Attributes:
         name: of the table's files.
         dataset: that all runs share.
-        rows: key -> row, in order. The runs' folders are named after the keys.
+        rows: key -> row, in order. The runs' folders are named after the keys. `embeddings_of` of a
+            row's run may be the key of another row: that row's run with the same seed.
         teachers: name -> a run that is trained once; rows name it in `teacher.pretrained`.
         seeds: of each row.
         title: above the table.
@@ -82,6 +83,13 @@ class SweepConfig(Settings):
         super().__post_init__()
         check_names(self.rows, "rows")
         check_names(self.teachers, "teachers")
+        for key, row in self.rows.items():
+            lender = row.run.embeddings_of
+            if lender in self.rows and self.rows[lender].run.embeddings_of is not None:
+                raise UserError(
+                    f"rows.{key}.run.embeddings_of is {lender!r}, which learns from embeddings "
+                    "itself: expected a row whose network sees clips"
+                )
         labels = [(row.group, row.name) for row in self.rows.values()]
         for label in labels:
             if labels.count(label) > 1:
