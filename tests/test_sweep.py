@@ -1,6 +1,5 @@
 """Sweeps: which runs there are, how they are started, what stands in the table."""
 
-import importlib
 import json
 import os
 import signal
@@ -15,7 +14,6 @@ import pytest
 from input_pipeline.datasets import DatasetSettings
 from input_pipeline.datasets.dataset_files import DatasetInfo
 from input_pipeline.errors import UserError
-from sacd_jax import objectives
 from sacd_jax.config import EncoderConfig, ObjectiveConfig, RunConfig, as_json
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.sweeps import children, plan, table, training
@@ -378,80 +376,6 @@ def test_the_table_shows_means_the_papers_figures_and_what_is_noise(tmp_path, da
 def test_a_table_of_nothing_says_so(tmp_path, dataset):
     path = table.write(small(), tmp_path / plan.RUNS, dataset, tmp_path)
     assert "no finished run: all rows" in path.read_text()
-
-
-def config_of(name: str, *size: str) -> SweepConfig:
-    return importlib.import_module(f"configs.sweeps.{name}").get_config(*size)
-
-
-SWEEPS = [
-    *(
-        (name, size)
-        for name in ("table2", "table4", "table5", "figure5", "switches")
-        for size in ("paper", "demo")
-    ),
-    ("table3",),
-]
-
-
-@pytest.mark.parametrize("arguments", SWEEPS, ids="-".join)
-def test_the_papers_sweeps_resolve(arguments):
-    found = config_of(*arguments)
-    rows = {(row.group, row.name): row for row in found.rows.values()}
-    paper = set(table.PAPER[found.paper])
-    if arguments == ("table3",):
-        assert paper <= set(rows)
-    else:
-        assert paper - set(rows) <= {("", "R3D")}
-        assert found.dataset.simulated == (arguments[1] == "demo")
-    rivals = [key for key, row in found.rows.items() if row.run.task == "boost"]
-    assert rivals == ([] if arguments == ("table3",) else ["rival", "rival_neighbours"])
-    for row in found.rows.values():
-        run = row.run
-        assert run.student == rows["", "R3D"].run.student if row.name == "R3D" else True
-        if run.objective:
-            objectives.create(run.objective.name, run.objective.weights, **run.objective.options)
-            assert run.teacher.pretrained in found.teachers
-            assert found.teachers[run.teacher.pretrained].student.name == run.teacher.name
-
-
-@pytest.mark.parametrize("size", ["paper", "demo"])
-def test_one_key_means_one_run_in_every_sweep(size):
-    known: dict = {}
-    for name in ("table2", "table4", "table5", "figure5", "switches"):
-        found = config_of(name, size)
-        rows = {key: row.run for key, row in found.rows.items()}
-        for key, run in (rows | found.teachers).items():
-            assert known.setdefault(key, run) == run, (name, key)
-    assert {"baseline", "attnsleep-sacd", "attnsleep"} <= set(known)
-
-
-def test_table_4_is_the_experiments_a_to_g_on_networks_trained_once():
-    found = config_of("table4", "demo")
-    assert [row.name for row in found.rows.values()][2:9] == list("ABCDEFG")
-    for planned in plan.row_runs(found, (0,), ("both-*",)):
-        needs = ("video",) if planned.name.startswith("both-e") else ("eeg", "video")
-        assert tuple(sorted(planned.needs)) == needs
-    assert found.rows["both-f"].run.passes == found.rows["baseline"].run.passes
-
-
-def test_figure_5_has_three_panels_of_sixteen_and_one_point_more():
-    found = config_of("figure5", "paper")
-    assert sum(row.run.task == "distill" for row in found.rows.values()) == 38
-
-
-def test_a_ninth_method_stands_in_table_2_once_its_name_is_in_the_registry(monkeypatch):
-    from configs.sweeps import table2
-
-    monkeypatch.setitem(objectives._REGISTRY, "sp", "sacd_jax.objectives.sp:Sp")
-    try:
-        found = importlib.reload(table2).get_config("demo")
-    finally:
-        monkeypatch.undo()
-        importlib.reload(table2)
-    teachers = ("AttnSleep", "DeepSleepNet", "Modified-SEN")
-    groups = [row.group for row in found.rows.values() if row.name == "sp"]
-    assert groups == [f"{teacher}, not in the paper" for teacher in teachers]
 
 
 @pytest.mark.slow
