@@ -47,7 +47,7 @@ def freeze(sweep: SweepConfig, workdir: Path, dataset: Path) -> Path | None:
         if data.resolve() != dataset.resolve() and data.name != dataset.name:
             raise UserError(
                 f"{path} fixed the data set {data.name} before the first look, now it is "
-                f"{dataset.name}: nights were changed, added or left out; {_MEND}"
+                f"{dataset.name}: of other nights, or made by another version; {_MEND}"
             )
         return path
     runs = workdir / plan.RUNS
