@@ -158,7 +158,7 @@ class Checkpoints:
             if facts.get(key) != value:
                 raise UserError(
                     f"checkpoint of step {step}: {key} is {facts.get(key)}, expected {value}; "
-                    "use another workdir"
+                    "put back what it began with, or use another workdir"
                 )
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like

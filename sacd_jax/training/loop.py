@@ -18,7 +18,7 @@ from sacd_jax.models.encoder import Batch
 from sacd_jax.models.precision import resolved
 from sacd_jax.runs import model_file, run_folder
 from sacd_jax.runs.goodput import TimeSheet
-from sacd_jax.runs.lending import lender, lent_teacher
+from sacd_jax.runs.lending import lender
 from sacd_jax.runs.log import MetricsLog
 from sacd_jax.tasks.by_name import TASKS
 from sacd_jax.tasks.distill import Distill
@@ -148,8 +148,8 @@ def _train(
     state = task.init(run.seed)
     train_step = parallel.jit_step(task.train_step, mesh, state)
     facts = {"data": source.fingerprint}
-    if run.teacher is not None:
-        facts["teacher"] = model_file.identity(lent_teacher(run.teacher, siblings))
+    if taught_by := teacher_outputs.identity(run, siblings):
+        facts["teacher"] = taught_by
     if clips is not None:
         facts["embeddings"] = clips.identity
         for split in (validation, open_split(dataset, "test")):  # missing ones are told at once

@@ -67,6 +67,25 @@ def outputs(
     return stored
 
 
+def identity(run: RunConfig, siblings: Path) -> str | None:
+    """Fingerprint of the networks that a run begins to learn from: its teacher, those of its folds.
+
+    Args:
+        run: any run. The networks of its `teacher_folds` are trained already.
+        siblings: folder of the experiment's runs.
+
+    Returns:
+        None for a run without a teacher.
+
+    Raises:
+        UserError: one of them is missing, or another network than the config names.
+    """
+    if run.teacher is None:
+        return None
+    place = RunFolder(lender(run.teacher, siblings))
+    return _weights(lent_teacher(run.teacher, siblings), *_of_folds(place, run.teacher_folds))
+
+
 def refresh(
     teacher: Path, source: ClipSource, run: RunConfig, mesh: jax.sharding.Mesh, folds: int = 0
 ) -> tuple[Path, bool]:
@@ -116,9 +135,8 @@ def _cache(
         return _Cache(folder, _identity(source, model), fill)
     whole = _stored(_cache(teacher, source, run, mesh))
     of_rows = fold_of_rows(source.table, folds, teacher_folds.seed_of(teacher))
-    networks = [model_file.load(place.without_fold(fold, folds).path) for fold in range(folds)]
-    every = [_identity(source, network)["weights"] for network in (model, *networks)]
-    identity = {"data": source.fingerprint, "weights": fingerprint(every)}
+    networks = _of_folds(place, folds)
+    identity = {"data": source.fingerprint, "weights": _weights(model, *networks)}
     folder = place.teacher_cache(source.split, folds)
     fill = partial(
         _store_out_of_fold, folder, networks, of_rows, whole, source, run, mesh, identity
@@ -213,7 +231,17 @@ def _batches(
 
 def _identity(source: ClipSource, model: Model) -> dict[str, str]:
     """Fingerprints of the data, and of the network."""
-    return {"data": source.fingerprint, "weights": model_file.identity(model)}
+    return {"data": source.fingerprint, "weights": _weights(model)}
+
+
+def _weights(model: Model, *of_folds: Model) -> str:
+    """Fingerprint of a teacher and of its networks of folds."""
+    every = [model_file.identity(each) for each in (model, *of_folds)]
+    return fingerprint(every) if of_folds else every[0]
+
+
+def _of_folds(teacher: RunFolder, folds: int) -> list[Model]:
+    return [model_file.load(teacher.without_fold(fold, folds).path) for fold in range(folds)]
 
 
 def _kept(output: EncoderOutput, rows: Batch) -> Mapping[str, jax.Array]:

@@ -20,7 +20,7 @@ from sacd_jax.config import EncoderConfig, ObjectiveConfig, OptimizerConfig, Run
 from sacd_jax.runs import goodput, log, model_file
 from sacd_jax.runs.run_folder import RunFolder
 from sacd_jax.tasks.by_name import TASKS
-from sacd_jax.training import loop
+from sacd_jax.training import loop, teacher_outputs
 from sacd_jax.training.evaluator import evaluate_run
 from sacd_jax.training.meters import CLOCK
 from sacd_jax.training.profile import Steps
@@ -238,11 +238,28 @@ def test_a_run_does_not_go_on_with_another_teacher(experiment, monkeypatch):
     stored = model_file.load(runs / "retrained")
     other = jax.tree.map(lambda x: x + np.float32(0.01), stored.variables)
     model_file.save(RunFolder(runs / "retrained").model, replace(stored, variables=other))
-    with pytest.raises(UserError, match=r"step 3: teacher is \w+, expected \w+; use another"):
+    with pytest.raises(UserError, match=r"step 3: teacher is \w+, expected \w+; put back what it"):
         loop.train(run, runs / "taught", dataset)
     model_file.save(RunFolder(runs / "retrained").model, stored)
     loop.train(run, runs / "taught", dataset)
     assert RunFolder(runs / "taught").finished
+
+
+def test_what_a_run_learns_from_is_known_by_every_network(experiment):
+    _, runs = experiment
+    run = RunConfig("distill", VIDEO, replace(EEG, pretrained="eeg"), ObjectiveConfig("pkt"))
+    folded = replace(run, teacher_cache=True, teacher_folds=2)
+    place = RunFolder(runs / "eeg")
+    folders = [place.without_fold(fold, 2) for fold in range(2)]
+    for folder in folders:
+        shutil.copytree(place.model, folder.model)
+    known = {teacher_outputs.identity(each, runs) for each in (run, folded)}
+    stored = model_file.load(folders[1].path)
+    other = jax.tree.map(lambda x: x + np.float32(0.01), stored.variables)
+    model_file.save(folders[1].model, replace(stored, variables=other))
+    known |= {teacher_outputs.identity(each, runs) for each in (run, folded)}
+    assert len(known) == 3
+    assert teacher_outputs.identity(RunConfig("classify", VIDEO), runs) is None
 
 
 @pytest.mark.slow
