@@ -29,13 +29,22 @@ class ClipArray:
     """The attributes of `ClipSettings` and `DatasetInfo` that hold its shape."""
     present: str
     """The attribute among them that is 0, or not there, where clips lack this array."""
+    settings: tuple[str, ...] = ()
+    """The settings of `ClipSettings` that decide what its values mean."""
 
 
 INPUTS: Mapping[str, ClipArray] = {
     # 0 frames: their number differs from clip to clip.
-    "video": ClipArray(np.uint8, ("frames", "height", "width", "channels"), "height"),
+    "video": ClipArray(
+        np.uint8,
+        ("frames", "height", "width", "channels"),
+        "height",
+        ("frame_rate", "height", "width"),
+    ),
     # In microvolt.
-    "eeg": ClipArray(np.float32, ("samples",), "samples"),
+    "eeg": ClipArray(
+        np.float32, ("samples",), "samples", ("eeg_rate", "eeg_band_hz", "eeg_notch_hz")
+    ),
     "audio_embedding": ClipArray(np.float32, ("audio_dim",), "audio_dim"),
 }
 """What networks may read, by its key in a record and in a batch."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt64
 
-from input_pipeline.clip_arrays import input_forms
+from input_pipeline.clip_arrays import INPUTS, input_forms
 from input_pipeline.datasets.frame_files import sums_path
 from input_pipeline.digests import (
     check_file,
@@ -160,6 +160,14 @@ class DatasetInfo:
     def inputs(self) -> tuple[str, ...]:
         """What a clip holds for networks to read."""
         return tuple(input_forms(self))
+
+    def clip_settings(self, keys: Sequence[str]) -> dict[str, Any]:
+        """How clips were made, as far as it matters to a network that reads `keys`; a filter that
+        is off is not mentioned."""
+        asked = self.settings.get("clips", {})
+        names = [name for key in keys if key in INPUTS for name in INPUTS[key].settings]
+        values = {name: asked.get(name, getattr(self, name, None)) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     def split_fingerprint(self, split: str, left_out: Sequence[str] = ()) -> str:
         """Of the clips of a split, without those of some subjects; not of the place."""

@@ -6,8 +6,11 @@ from typing import Any
 
 import jax
 
+from input_pipeline.clip_arrays import INPUTS
+from input_pipeline.datasets.dataset_files import DatasetInfo
 from input_pipeline.errors import UserError
-from sacd_jax.config import EncoderConfig
+from sacd_jax import models
+from sacd_jax.config import EncoderConfig, as_json
 from sacd_jax.models.encoder import Batch, Encoder, init_variables
 from sacd_jax.runs import model_file
 
@@ -35,18 +38,42 @@ def run_or_folder(origin: str, siblings: Path) -> Path:
     return sibling if sibling.is_dir() else Path(origin)
 
 
-def lent_teacher(teacher: EncoderConfig, siblings: Path) -> model_file.Model:
+def lent_teacher(teacher: EncoderConfig, siblings: Path, data: DatasetInfo) -> model_file.Model:
     """The teacher of a run, as it was stored.
 
+    Args:
+        teacher: its config.
+        siblings: folder of the experiment's runs.
+        data: what its student learns from.
+
     Raises:
-        UserError: nothing is stored there, or another network than the config names.
+        UserError: nothing is stored there, another network than the config names, or one that
+            learned from clips made otherwise (EEG of another rate or filter).
     """
     lent = model_file.load(lender(teacher, siblings))
     if lent.encoder != teacher.name:
         raise UserError(
             f"teacher.pretrained holds a {lent.encoder}, expected teacher.name {teacher.name}"
         )
+    _refuse_other_clips(lent, data)
     return lent
+
+
+def _refuse_other_clips(teacher: model_file.Model, data: DatasetInfo) -> None:
+    """Refuses a teacher that reads other values under the same name than it learned from."""
+    learned = teacher.inputs.get("clips", {})
+    encoder = models.create(teacher.encoder, teacher.num_classes, **teacher.options)
+    for key in set(encoder.input_keys) & set(INPUTS):
+        names = INPUTS[key].settings
+        if not set(names) & set(learned):  # converted, or stored before models said so
+            continue
+        given = as_json(data.clip_settings((key,)))
+        for name in names:
+            if learned.get(name) != given.get(name):
+                raise UserError(
+                    f"teacher {teacher.encoder} learned from clips with {name} "
+                    f"{learned.get(name)}, this data set has {given.get(name)}: expected the same"
+                )
 
 
 def first_variables(

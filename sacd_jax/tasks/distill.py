@@ -105,7 +105,7 @@ class Distill(Task):
         parallel.check_batch_size(run.batch_size, mesh, objective.clips_together)
         teacher, lent = None, {}
         if teacher_outputs is None:
-            stored = lent_teacher(run.teacher, siblings)
+            stored = lent_teacher(run.teacher, siblings, source.info)
             teacher = models.create(stored.encoder, stored.num_classes, **stored.options)
             teacher = at_precision(teacher, setup.precision)
             lent = stored.variables

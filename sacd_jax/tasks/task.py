@@ -1,7 +1,7 @@
 """What both tasks share: the student, how it is updated, and what they have from their run."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -137,8 +137,9 @@ class Setup:
         loader = Loader(self.source, self.run.sampling, keys, extra)
         return centred(loader.padding(), self.run.augment)
 
-    def inputs(self) -> dict[str, Any]:
-        """How clips are made for the student and what it learns from, as its model file says."""
+    def inputs(self, keys: Sequence[str]) -> dict[str, Any]:
+        """How clips are made for a student that reads `keys` and what it learns from, as its model
+        file says."""
         info, run, table = self.source.info, self.run, self.source.table
         objective = run.objective.name if run.objective else "none: labels alone"
         training = {
@@ -154,7 +155,7 @@ class Setup:
         if self.clip_network is not None:
             return {"clip_network": self.clip_network.identity, "training": training}
         return {
-            "clips": {name: getattr(info, name) for name in ("frame_rate", "height", "width")},
+            "clips": info.clip_settings(keys),
             "sampling": as_json(run.sampling),
             "augment": as_json(run.augment),
             "training": training,
@@ -213,4 +214,5 @@ class Task:
         config = self._setup.student
         host = jax.tree.map(np.asarray, dict(variables))
         options, classes = dict(config.options), self._setup.num_classes
-        return Model(config.name, classes, options, host, accuracy, self._setup.inputs())
+        inputs = self._setup.inputs(self.student.input_keys)
+        return Model(config.name, classes, options, host, accuracy, inputs)

@@ -95,7 +95,7 @@ def embed(workdir: Path, split: str) -> Embedded:
         raise UserError(f"{workdir} has no whole checkpoint: expected a finished run")
     state, step = restored
 
-    lent = lent_teacher(run.teacher, workdir.parent)
+    lent = lent_teacher(run.teacher, workdir.parent, source.info)
     teacher = models.create(lent.encoder, lent.num_classes, **lent.options)
     variables = parallel.replicate(lent.variables, mesh)
     if run.teacher_trainable:

@@ -148,7 +148,7 @@ def _train(
     state = task.init(run.seed)
     train_step = parallel.jit_step(task.train_step, mesh, state)
     facts = {"data": source.fingerprint}
-    if taught_by := teacher_outputs.identity(run, siblings):
+    if taught_by := teacher_outputs.identity(run, source, siblings):
         facts["teacher"] = taught_by
     if clips is not None:
         facts["embeddings"] = clips.identity

@@ -60,18 +60,19 @@ def outputs(
     if not run.teacher_cache:
         return None
     assert run.teacher is not None  # RunConfig has seen to it
-    lent_teacher(run.teacher, siblings)  # it is the network that the config names
+    lent_teacher(run.teacher, siblings, source.info)  # it is the network that the config names
     folds = run.teacher_folds if source.split == "train" else 0
     stored = _stored(_cache(lender(run.teacher, siblings), source, run, mesh, folds))
     stored.pop(FOLD, None)  # no method reads it
     return stored
 
 
-def identity(run: RunConfig, siblings: Path) -> str | None:
+def identity(run: RunConfig, source: ClipSource, siblings: Path) -> str | None:
     """Fingerprint of the networks that a run begins to learn from: its teacher, those of its folds.
 
     Args:
         run: any run. The networks of its `teacher_folds` are trained already.
+        source: its train split.
         siblings: folder of the experiment's runs.
 
     Returns:
@@ -83,7 +84,8 @@ def identity(run: RunConfig, siblings: Path) -> str | None:
     if run.teacher is None:
         return None
     place = RunFolder(lender(run.teacher, siblings))
-    return _weights(lent_teacher(run.teacher, siblings), *_of_folds(place, run.teacher_folds))
+    teacher = lent_teacher(run.teacher, siblings, source.info)
+    return _weights(teacher, *_of_folds(place, run.teacher_folds))
 
 
 def refresh(

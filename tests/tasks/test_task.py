@@ -21,6 +21,7 @@ from sacd_jax.tasks.classify import _rows
 from sacd_jax.tasks.distill import Distill
 from sacd_jax.tasks.modulation import Modulation
 from sacd_jax.tasks.task import Setup, Task
+from sacd_jax.training import teacher_outputs
 from tests.input_pipeline.fake_nights import fake_dataset
 
 COMMON = {
@@ -113,12 +114,13 @@ def test_a_domain_is_a_subject_and_batches_hold_what_is_stored(split, monkeypatc
 def test_a_model_says_what_it_learned_from(split):
     source, _ = split
     for run, method in ((CLASSIFY, "none: labels alone"), (DISTILL, "ifd")):
-        inputs = setup(split, run).inputs()
+        inputs = setup(split, run).inputs(("video",))
         training = inputs["training"]
         assert training["distillation"] == method and training["clips"] == len(source)
         assert inputs["clips"] == {"frame_rate": 0.4, "height": 4, "width": 6}
     network = SimpleNamespace(identity="theirs")
-    over = dataclasses.replace(setup(split, CLASSIFY), clip_network=network).inputs()
+    over = dataclasses.replace(setup(split, CLASSIFY), clip_network=network).inputs(())
+    assert setup(split, CLASSIFY).inputs(("eeg",))["clips"] == {"eeg_rate": 125.0}
     assert over == {"clip_network": "theirs", "training": over["training"]}
 
 
@@ -176,6 +178,29 @@ def test_a_teacher_is_a_network_or_what_it_said(split):
     teacher = EncoderConfig("deepsleepnet", pretrained="ordered")
     with pytest.raises(UserError, match="sees a night in its order, batches are mixed"):
         made(split, dataclasses.replace(DISTILL, teacher=teacher))
+
+
+def test_a_teacher_of_other_eeg_is_refused(split):
+    source, folder = split
+    stored = model_file.load(folder / "eeg")
+    assert stored.inputs["clips"] == {"eeg_rate": 125.0}
+    for clips, words in [
+        ({"eeg_rate": 125.0, "eeg_band_hz": [0.3, 4]}, r"eeg_band_hz \[0.3, 4\], .* has None"),
+        ({"eeg_rate": 20.0}, "eeg_rate 20.0, this data set has 125.0: expected the same"),
+        ({"eeg_rate": 125.0, "height": 8}, None),  # it does not look at the frames
+        ({"frame_rate": 0.4, "height": 4, "width": 6}, None),  # of earlier versions
+    ]:
+        other = dataclasses.replace(stored, inputs={**stored.inputs, "clips": clips})
+        model_file.save(folder / "other", other)
+        teacher = dataclasses.replace(DISTILL.teacher, pretrained="other")
+        run = dataclasses.replace(DISTILL, teacher=teacher)
+        if words is None:
+            made(split, run)
+        else:
+            with pytest.raises(UserError, match=words):
+                made(split, run)
+            with pytest.raises(UserError, match=words):
+                teacher_outputs.identity(run, source, folder)
 
 
 def test_a_step_alone_is_by_default_that_of_a_run_by_default():

@@ -246,20 +246,21 @@ def test_a_run_does_not_go_on_with_another_teacher(experiment, monkeypatch):
 
 
 def test_what_a_run_learns_from_is_known_by_every_network(experiment):
-    _, runs = experiment
+    dataset, runs = experiment
+    source = open_split(dataset, "train")
     run = RunConfig("distill", VIDEO, replace(EEG, pretrained="eeg"), ObjectiveConfig("pkt"))
     folded = replace(run, teacher_cache=True, teacher_folds=2)
     place = RunFolder(runs / "eeg")
     folders = [place.without_fold(fold, 2) for fold in range(2)]
     for folder in folders:
         shutil.copytree(place.model, folder.model)
-    known = {teacher_outputs.identity(each, runs) for each in (run, folded)}
+    known = {teacher_outputs.identity(each, source, runs) for each in (run, folded)}
     stored = model_file.load(folders[1].path)
     other = jax.tree.map(lambda x: x + np.float32(0.01), stored.variables)
     model_file.save(folders[1].model, replace(stored, variables=other))
-    known |= {teacher_outputs.identity(each, runs) for each in (run, folded)}
+    known |= {teacher_outputs.identity(each, source, runs) for each in (run, folded)}
     assert len(known) == 3
-    assert teacher_outputs.identity(RunConfig("classify", VIDEO), runs) is None
+    assert teacher_outputs.identity(RunConfig("classify", VIDEO), source, runs) is None
 
 
 @pytest.mark.slow
