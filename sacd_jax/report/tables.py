@@ -243,7 +243,8 @@ def method_table(
     """The table of a sweep: mean and standard deviation over seeds, the paper's figure beside ours.
 
     Args:
-        rows: the methods, in the table's order; a row without seeds is printed as missing.
+        rows: the methods, in the table's order. One that has neither seeds nor the paper's figures
+            is left out, unless none has any.
         reference: name of the row every other row is judged against (the student without
             distillation); of the same group if there is one of that name, else of group "".
         paper: (group, name) -> the paper's figures.
@@ -259,6 +260,7 @@ def method_table(
     """
     paper = paper or {}
     by_key = {(row.group, row.name): row for row in rows}
+    rows = [row for row in rows if row.counts or (row.group, row.name) in paper] or rows
     body, records = [], []
     grouped = any(row.group for row in rows)
     for row in rows:

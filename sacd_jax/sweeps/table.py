@@ -46,7 +46,8 @@ def write(
     """Writes the table of the runs that are finished, as Markdown and JSON.
 
     Args:
-        sweep: all its rows stand in the table, those without a finished run included.
+        sweep: rows without a finished run are named below the table; those of which the paper has
+            figures stand in it all the same.
         runs_folder: folder of the runs. Every seed found there counts; runs with other settings or
             on other data do not.
         dataset: the built data set.

@@ -121,6 +121,26 @@ def test_method_table_mean_spread_paper_and_judgement():
     assert "Simulated nights." in text and "within noise" in text
 
 
+def test_a_row_without_runs_or_the_papers_figures_is_left_out():
+    def names(rows: list[MethodRow], **more) -> list[str]:
+        _, value = tables.method_table(rows, reference="base", columns=("accuracy",), **more)
+        return [row["name"] for row in value["rows"]]
+
+    empty = [MethodRow("base", {}), MethodRow("IFD", {}, "AttnSleep"), MethodRow("new", {})]
+    assert names(empty) == ["base", "IFD", "new"]
+    with_runs = [*empty[1:], MethodRow("kd", {0: _counts(0.5)})]
+    assert names(with_runs) == ["kd"]
+    assert names(with_runs, paper=paper_results.TABLE_2) == ["IFD", "kd"]
+
+
+def test_a_missing_reference_of_the_group_is_not_replaced_by_another():
+    few = [MethodRow("base", {}, "few labels"), MethodRow("kd", {0: _counts(0.5)}, "few labels")]
+    rows = [MethodRow("base", {0: _counts(0.9)}), *few]
+    _, value = tables.method_table(rows, reference="base", columns=("accuracy",))
+    assert [row["group"] for row in value["rows"]] == ["", "few labels"]
+    assert value["rows"][1]["against_reference"] is None
+
+
 def test_what_hangs_on_one_seed_is_within_noise():
     """All subjects gain, but under one of three seeds alone."""
     rows = [
