@@ -93,3 +93,16 @@ def test_the_study_over_nights_learns_from_the_studys_own_runs(size):
     }
     lenders = {row.run.embeddings_of for row in over.rows.values()} - {None}
     assert lenders == {"teacher", "long-baseline", "long-sacd", "long-kd"}
+
+
+@pytest.mark.parametrize("size", ["full", "demo"])
+def test_a_rival_has_the_labels_of_the_students_beside_it(size):
+    study, found = config_of("simulated_study", size), config_of("study_labels", size)
+    assert found.teachers == study.teachers and found.dataset == study.dataset
+    own = {key: row.run for key, row in found.rows.items() if key in study.rows}
+    assert own == {key: study.rows[key].run for key in own}
+    assert set(found.rows) - set(own) == {"labels4-rival", "labels16-rival"}
+    shares = {"labels of 4": 4 / 64, "labels of 16": 16 / 64, "labels of all": 1.0}
+    for row in found.rows.values():
+        expected = 0.0 if row.name.endswith("no labels") else shares[row.group]
+        assert row.run.label_fraction == expected
