@@ -373,6 +373,28 @@ def test_the_table_shows_means_the_papers_figures_and_what_is_noise(tmp_path, da
         assert words in text
 
 
+def test_a_table_says_what_its_runs_were_computed_in(tmp_path, dataset):
+    found, night, runs = small(), Night(), tmp_path / plan.RUNS
+
+    def notes() -> str:
+        path = table.write(found, runs, dataset, tmp_path, resamples=200)
+        return json.loads(path.with_suffix(".json").read_text())["notes"][-1]
+
+    for key, device, precision in [("baseline", "cpu", "float32"), ("sacd", "H100", "bfloat16")]:
+        for seed in (0, 1):
+            planned = plan.run_of(found, key, seed)
+            finish(planned, tmp_path, dataset, night, 0.5, seed)
+            folder = RunFolder(runs / planned.name)
+            stored = {**json.loads(folder.config.read_text()), "precision": precision}
+            folder.config.write_text(json.dumps(stored))
+            folder.versions.write_text(json.dumps({"device": device}))
+        if key == "baseline":
+            assert notes() == "Computed in float32 on cpu."
+    assert notes() == (
+        "Not all computed alike. In float32 on cpu: R(2+1)D; bfloat16 on H100: AttnSleep: SACD."
+    )
+
+
 def test_a_table_of_nothing_says_so(tmp_path, dataset):
     path = table.write(small(), tmp_path / plan.RUNS, dataset, tmp_path)
     assert "no finished run: all rows" in path.read_text()

@@ -96,6 +96,7 @@ def write(
             *sweep.notes,
             *_about_teachers(teachers, info.classes),
             *_about_seeds(sweep, found),
+            *_about_devices(sweep, found),
         ),
         resamples=resamples,
         verdict=_verdict(sweep),
@@ -143,15 +144,35 @@ def _about_teachers(teachers: Mapping[str, Run], classes: Sequence[str]) -> list
 def _about_seeds(sweep: SweepConfig, found: Mapping[str, Mapping[int, Run]]) -> list[str]:
     """How many seeds are behind each row; a row without ± has one."""
     by_seeds: dict[tuple[int, ...], list[str]] = {}
-    for key, row in sweep.rows.items():
-        label = f"{row.group}: {row.name}" if row.group else row.name
-        by_seeds.setdefault(tuple(found[key]), []).append(label)
+    for key in sweep.rows:
+        by_seeds.setdefault(tuple(found[key]), []).append(_label(sweep, key))
     said = []
     for seeds, labels in by_seeds.items():
         rows = "all rows" if len(by_seeds) == 1 else ", ".join(labels)
         listed = f"seeds {', '.join(map(str, seeds))}" if seeds else "no finished run"
         said.append(f"{listed}: {rows}")
     return ["Behind the rows: " + "; ".join(said) + "."]
+
+
+def _about_devices(sweep: SweepConfig, found: Mapping[str, Mapping[int, Run]]) -> list[str]:
+    """What the runs were computed in and on: `precision=auto` is not the same everywhere."""
+    by_kind: dict[str, list[str]] = {}
+    for key, seeds in found.items():
+        for run in seeds.values():
+            precision = run.config.get("precision", "float32")
+            device = run.versions.get("device", "a device that is not named")
+            labels = by_kind.setdefault(f"{precision} on {device}", [])
+            if _label(sweep, key) not in labels:
+                labels.append(_label(sweep, key))
+    if len(by_kind) < 2:
+        return [f"Computed in {kind}." for kind in by_kind]
+    said = (f"{kind}: {', '.join(labels)}" for kind, labels in by_kind.items())
+    return [f"Not all computed alike. In {'; '.join(said)}."]
+
+
+def _label(sweep: SweepConfig, key: str) -> str:
+    row = sweep.rows[key]
+    return f"{row.group}: {row.name}" if row.group else row.name
 
 
 def listing(sweep: SweepConfig, runs: Sequence[Planned], runs_folder: Path) -> Table:
