@@ -91,7 +91,10 @@ class VideoReader:
             raise UserError(f"{self._what}: the video holds no frame that can be decoded")
         self.first_s = self._after[0]
         """Time of the first frame."""
-        self.width, self.height = self._after[1].width, self._after[1].height
+        frame = self._after[1]
+        self.width, self.height = frame.width, frame.height
+        if _quarter_turns(frame) % 2:
+            self.width, self.height = frame.height, frame.width
 
     @property
     def clock(self) -> ClockReport:
@@ -256,10 +259,13 @@ class VideoReader:
     def _grey(
         self, frame: "VideoFrame", height: int, width: int
     ) -> UInt8[np.ndarray, "{height} {width}"]:
+        turns = _quarter_turns(frame)
+        if turns % 2:
+            height, width = width, height
         # FFmpeg averages over areas when it shrinks and interpolates when it enlarges, and widens
         # the range of television levels (16 … 235) to 0 … 255.
         grey = self._reformatter.reformat(frame, width, height, "gray", interpolation="AREA")
-        return grey.to_ndarray()
+        return np.rot90(grey.to_ndarray(), turns)
 
     def why_absent(self, begin_s: float, end_s: float) -> str:
         """Why there is no picture from `begin_s` to `end_s`, where it has been read: a key of
@@ -342,3 +348,8 @@ class VideoReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _quarter_turns(frame: "VideoFrame") -> int:
+    """Against the clock, from the picture as a phone stores it to the one that players show."""
+    return round(frame.rotation / 90) % 4

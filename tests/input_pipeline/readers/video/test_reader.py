@@ -1,5 +1,6 @@
 """Frames by presentation time, from steady, gappy, damaged and hostile files."""
 
+import struct
 import subprocess
 import sys
 
@@ -131,6 +132,32 @@ def test_grey_levels_and_scaling(folder):
             frames, _ = video.read_frames(np.zeros(1), HEIGHT // 4, WIDTH // 4)
         expected = wedge.reshape(HEIGHT // 4, 4, WIDTH // 4, 4).mean((1, 3))
         assert np.abs(frames[0, :, :, 0] - expected).max() < 4
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_picture_is_turned_as_players_show_it(folder, turns):
+    """Phones store what the sensor saw and say in a matrix how it is to be turned."""
+    upright = np.zeros((WIDTH, HEIGHT) if turns % 2 else (HEIGHT, WIDTH), np.uint8)
+    upright[: len(upright) // 2] = 200
+    upright[:, : upright.shape[1] // 2] += 50
+    stored = np.ascontiguousarray(np.rot90(upright, -turns))
+    path = folder / f"turned{turns}.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"qp": "5"})
+        stream.height, stream.width = stored.shape
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, "gray")))
+        container.mux(stream.encode())
+    # The matrix in the header of the track: a, b, u, c, d, v, x, y, w.
+    data = path.read_bytes()
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = data.index(plain, data.index(b"tkhd"))
+    cos, sin = ((1, 0), (0, -1), (-1, 0), (0, 1))[turns]
+    turned = struct.pack(">9i", *(x << 16 for x in (cos, sin, 0, -sin, cos, 0, 0, 0)), 1 << 30)
+    path.write_bytes(data[:at] + turned + data[at + len(plain) :])
+    with VideoReader(path, name="n") as video:
+        assert (video.height, video.width) == upright.shape
+        frames, _ = video.read_frames(np.zeros(1), *upright.shape)
+    assert np.abs(frames[0, :, :, 0] - upright.astype(float)).max() < 12
 
 
 @pytest.mark.parametrize(
