@@ -188,6 +188,7 @@ class Stager:
         with opened() as reader:
             start, clock = clock_of(reader)
             said, reasons, *signals = self._stage(reader, network, epochs, stretch)
+            reader.seek_end()  # what lies behind the last epoch, such as a restart, is said too
             notes = tuple(reader.notes)
         memory.give_back()
         probabilities = said["probabilities"]

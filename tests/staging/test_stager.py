@@ -155,6 +155,17 @@ def test_a_night_cut_in_the_middle_is_staged_up_to_the_cut(stager, whole, tmp_pa
     np.testing.assert_allclose(night.probabilities, whole.probabilities[: len(night)], atol=2e-3)
 
 
+def test_a_restart_behind_the_last_epoch_is_said(stager, tmp_path) -> None:
+    """The epochs end before it, and with them the reading; hours may lie behind."""
+    for name in ("1.ts", "2.ts"):
+        write(tmp_path / name, every_second(4.0, 75.0))
+    path = tmp_path / "night.ts"
+    path.write_bytes((tmp_path / "1.ts").read_bytes() + (tmp_path / "2.ts").read_bytes())
+    night = stager.predict(path, start=START)
+    assert len(night) == 2 and night.scored.all()
+    assert [note[:34] for note in night.notes] == ["its clock starts anew after 74.8 s"]
+
+
 def test_a_hole_is_not_scored_and_moves_nothing(stager, whole, tmp_path) -> None:
     stamps = [stamp for stamp in every_second(4.0) if not 31 <= stamp < 58]
     night = stager.predict(write(tmp_path / "night.mkv", stamps))
