@@ -1,6 +1,7 @@
 """The sweeps of `configs/sweeps`: what their rows are, and that they share runs."""
 
 import importlib
+from dataclasses import replace
 
 import pytest
 
@@ -106,3 +107,16 @@ def test_a_rival_has_the_labels_of_the_students_beside_it(size):
     for row in found.rows.values():
         expected = 0.0 if row.name.endswith("no labels") else shares[row.group]
         assert row.run.label_fraction == expected
+
+
+@pytest.mark.parametrize("size", ["full", "demo"])
+def test_the_study_of_rhythm_changes_the_student_alone(size):
+    study, found = config_of("simulated_study", size), config_of("study_rhythm", size)
+    assert found.teachers == study.teachers and found.dataset == study.dataset
+    for name in ("baseline", "sacd"):
+        with_branch = found.rows[f"rhythm-{name}"].run
+        without = study.rows[f"long-{name}"].run
+        assert dict(with_branch.student.options).pop("rhythm") == 64
+        assert replace(with_branch, student=without.student) == without
+    lenders = {row.run.embeddings_of for row in found.rows.values()} - {None}
+    assert lenders == {"rhythm-baseline", "rhythm-sacd"}

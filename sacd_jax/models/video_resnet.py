@@ -13,8 +13,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from input_pipeline.errors import UserError
+from sacd_jax.models.batch_norm import BatchNorm
 from sacd_jax.models.conv import backend, kaiming_normal, resolve, torch_bias, torch_uniform
 from sacd_jax.models.encoder import EMBEDDING_DIM, Batch, Encoder, EncoderOutput
+from sacd_jax.models.rhythm import rhythm_features
 from sacd_jax.models.video_blocks import (
     Block,
     Shortcut,
@@ -58,6 +61,8 @@ class VideoResNet(Encoder):
         mean, std: of the colours of frames in [0, 1]; differences and centred frames have no mean.
         embedding_dim: width of the embedding; a linear layer leads there where the last stage has
             another. None for the last stage's.
+        rhythm: width of a layer that reads `rhythm.rhythm_features` of the differences, beside the
+            last stage; 0 for none. Meant for each stored frame less the one before.
         kernel_init: of convolutions.
         head_init: of linear layers: PyTorch's default, or N(0, 0.01).
         dtype: of the computation (bfloat16); parameters, statistics, embedding and logits are
@@ -86,6 +91,7 @@ class VideoResNet(Encoder):
     mean: tuple[float, ...] = KINETICS_KENSHOHARA[0]
     std: tuple[float, ...] = KINETICS_KENSHOHARA[1]
     embedding_dim: int | None = EMBEDDING_DIM
+    rhythm: int = 0
     kernel_init: Callable[..., Array] = kaiming_normal
     head_init: Literal["torch", "normal"] = "torch"
     dtype: Any = None
@@ -112,6 +118,7 @@ class VideoResNet(Encoder):
             self.replicas,
         )
         x = arrange(batch["video"], self.video_input, self.lags, self.dtype or jnp.float32)
+        rhythm = self._rhythm(x, train) if self.rhythm else None
         x, columns = self._stem(x, train, style, folded=form == "folded")
         block = nn.remat(Block, static_argnums=(2, 3, 4)) if self.remat else Block
         stages = []
@@ -125,10 +132,23 @@ class VideoResNet(Encoder):
                 columns = columns_out
             stages.append(_pooled(x, columns))
         embedding = stages[-1]
+        if rhythm is not None:
+            embedding = jnp.concatenate([embedding, rhythm], axis=-1)
         if self.embedding_dim is not None and embedding.shape[-1] != self.embedding_dim:
             embedding = self._linear(embedding, self.embedding_dim, "embedding")
         logits = self._linear(embedding, self.num_classes, "classifier")
         return EncoderOutput(embedding, logits, tuple(stages))
+
+    def _rhythm(self, x: Array, train: bool) -> Array:
+        """The branch that reads breathing and movement by plain signal processing."""
+        if self.video_input != "differences":
+            raise UserError(
+                f"rhythm {self.rhythm} with video_input {self.video_input!r}: expected differences"
+            )
+        features = BatchNorm(replicas=self.replicas, raw_input=True, name="rhythm_norm")(
+            rhythm_features(x), train
+        )
+        return nn.relu(self._linear(features, self.rhythm, "rhythm"))
 
     def _stem(self, x: Array, train: bool, style: Style, folded: bool) -> tuple[Array, int]:
         """Returns the activation that enters stage 1, and its columns a block."""
