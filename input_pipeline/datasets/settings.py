@@ -17,7 +17,7 @@ from input_pipeline.splits import Splits, SplitSettings
 
 NAMES = ("s3ve", "s3ve_release", "simulated", "ucf51")
 FRAME_STORAGES = ("files", "records")
-VERSION = "1.3.0"
+VERSION = "1.4.0"
 """Of the stored form of clips and of what readers make of a file; part of every fingerprint, so a
 change builds anew."""
 
