@@ -8,6 +8,8 @@ are trained anew. What each says is held against the rival with the same sight.
 nothing.
 """
 
+from dataclasses import replace
+
 from configs import context
 from configs.sweeps import simulated_study
 from sacd_jax.sweeps.sweep_config import Row, SweepConfig
@@ -30,14 +32,13 @@ def get_config(size: str = "full") -> SweepConfig:
     for key in STUDENTS:
         rows[f"context-{key}"] = Row(study.rows[key].name, context.context(key), nights)
     rows["context-teacher"] = Row("the teacher", context.context("teacher"), nights)
-    return SweepConfig(
+    return replace(
+        study,
         name="study_context",
         title="Simulated nights: the students of the study beside the rival",
-        dataset=study.dataset,
         rows=rows,
-        teachers=study.teachers,
-        seeds=study.seeds,
         reference=REFERENCE,
+        judgement=None,
         notes=(
             "The rival with context sees means of its features over neighbouring clips; its "
             "breathing and movement come from the same pictures by plain signal processing.",

@@ -41,14 +41,13 @@ def get_config(size: str = "full") -> SweepConfig:
     for key in WITHOUT_LABELS:
         name = f"{study.rows[key].name}, no labels"
         rows[key] = Row(name, study.rows[key].run, next(iter(STUDENTS)))
-    return SweepConfig(
+    return replace(
+        study,
         name="study_labels",
         title="Simulated nights: students of few labels beside the rival",
-        dataset=study.dataset,
         rows=rows,
-        teachers=study.teachers,
-        seeds=study.seeds,
         reference=REFERENCE,
+        judgement=None,
         notes=(
             "All rows of a seed have the labels of the same subjects. Validation labels choose "
             "every network.",

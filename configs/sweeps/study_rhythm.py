@@ -13,7 +13,7 @@ from dataclasses import replace
 from configs import context
 from configs.sweeps import simulated_study
 from sacd_jax.config import RunConfig
-from sacd_jax.sweeps.sweep_config import Judgement, Row, SweepConfig
+from sacd_jax.sweeps.sweep_config import Row, SweepConfig
 
 REFERENCE = "the rival"
 
@@ -36,15 +36,12 @@ def get_config(size: str = "full") -> SweepConfig:
         key, name = known.replace("long", "rhythm"), study.rows[known].name
         rows[key] = Row(name, with_rhythm(study.rows[known].run), alone)
         over[f"context-{key}"] = Row(name, context.context(key), nights)
-    return SweepConfig(
+    return replace(
+        study,
         name="study_rhythm",
         title="Simulated nights: students that read breathing and movement, beside the rival",
-        dataset=study.dataset,
         rows=rows | over,
-        teachers=study.teachers,
-        seeds=study.seeds,
         reference=REFERENCE,
-        judgement=Judgement(),
         notes=("The rival with context sees means of its features over neighbouring clips.",),
     )
 
