@@ -352,4 +352,7 @@ class VideoReader:
 
 def _quarter_turns(frame: "VideoFrame") -> int:
     """Against the clock, from the picture as a phone stores it to the one that players show."""
-    return round(frame.rotation / 90) % 4
+    degrees = frame.rotation
+    if not -180 <= degrees <= 180:  # a matrix that says nothing, such as zeros
+        return 0
+    return round(degrees / 90) % 4

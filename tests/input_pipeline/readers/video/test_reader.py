@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -134,6 +135,28 @@ def test_grey_levels_and_scaling(folder):
         assert np.abs(frames[0, :, :, 0] - expected).max() < 4
 
 
+def _set_matrix(path: Path, *matrix: int) -> None:
+    """Replaces the matrix in the header of an MP4's track: a, b, u, c, d, v, x, y, w."""
+    data = path.read_bytes()
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = data.index(plain, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + struct.pack(">9i", *matrix) + data[at + len(plain) :])
+
+
+@pytest.mark.parametrize("matrix", [[0] * 9, [0] * 8 + [1 << 30], [2**31 - 1] * 9])
+def test_a_matrix_that_says_nothing_turns_nothing(folder, matrix):
+    path = folder / "nothing.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height = 64, 48
+        picture = np.zeros((48, 64), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "gray")))
+        container.mux(stream.encode())
+    _set_matrix(path, *matrix)
+    with VideoReader(path, name="n") as video:
+        assert (video.height, video.width) == (48, 64)
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_a_picture_is_turned_as_players_show_it(folder, turns):
     """Phones store what the sensor saw and say in a matrix how it is to be turned."""
@@ -147,13 +170,8 @@ def test_a_picture_is_turned_as_players_show_it(folder, turns):
         stream.height, stream.width = stored.shape
         container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, "gray")))
         container.mux(stream.encode())
-    # The matrix in the header of the track: a, b, u, c, d, v, x, y, w.
-    data = path.read_bytes()
-    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    at = data.index(plain, data.index(b"tkhd"))
     cos, sin = ((1, 0), (0, -1), (-1, 0), (0, 1))[turns]
-    turned = struct.pack(">9i", *(x << 16 for x in (cos, sin, 0, -sin, cos, 0, 0, 0)), 1 << 30)
-    path.write_bytes(data[:at] + turned + data[at + len(plain) :])
+    _set_matrix(path, *(x << 16 for x in (cos, sin, 0, -sin, cos, 0, 0, 0)), 1 << 30)
     with VideoReader(path, name="n") as video:
         assert (video.height, video.width) == upright.shape
         frames, _ = video.read_frames(np.zeros(1), *upright.shape)
